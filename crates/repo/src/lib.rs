@@ -1,0 +1,15 @@
+//! The repository: named, immutable, encrypted objects, and the ledger that says what they mean.
+//!
+//! This crate knows no PostgreSQL. Every byte it writes is described in `FORMAT.md`.
+//! It starts no thread, reads no clock and draws no randomness of its own: all of that comes in
+//! through [`runtime`], so that every schedule, fault and crash can be replayed from a seed.
+//!
+//! Invariant: no object is ever overwritten. All coordination rests on [`Store::put_new`].
+
+pub mod runtime;
+pub mod store;
+
+mod error;
+
+pub use error::{Error, Result};
+pub use store::Store;
