@@ -6,10 +6,17 @@
 //!
 //! Invariant: no object is ever overwritten. All coordination rests on [`Store::put_new`].
 
+pub mod bytes_codec;
+pub mod envelope;
+pub mod keys;
+pub mod retry;
 pub mod runtime;
+pub mod session;
 pub mod store;
 
 mod error;
+mod repository;
 
 pub use error::{Error, Result};
+pub use repository::{Identity, Repository, read_identity};
 pub use store::Store;

@@ -4,6 +4,10 @@
 //! `[A-Za-z0-9._-]`. Nothing is ever overwritten. The contract below is what the faulty store of
 //! the tests stretches as far as it allows.
 
+mod object;
+
+pub use object::{Location, Objects};
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

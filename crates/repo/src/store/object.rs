@@ -1,0 +1,247 @@
+//! The store of production: a directory today, buckets by the same driver later.
+//!
+//! The driver's own retries stay off: it repeats conditional puts and then reports our own success as
+//! "exists". Repeating is ours ([`crate::retry`]).
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, local::LocalFileSystem, path::Path};
+use url::Url;
+
+use crate::{
+    Error, Result,
+    store::{Listed, Put, Store},
+};
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A directory of this machine, absolute.
+    Directory(PathBuf),
+}
+
+impl Location {
+    /// Reads what a user writes: a path (made absolute against `current`) or a `file://` URL.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a scheme this version has no driver for.
+    pub fn parse(text: &str, current: &std::path::Path) -> Result<Location> {
+        let unsupported = |what: String| Error::Unsupported {
+            name: text.into(),
+            what,
+        };
+        if let Some((scheme, _)) = text.split_once("://") {
+            if scheme != "file" {
+                return Err(unsupported(format!("a driver for {scheme}:// repositories")));
+            }
+            let url = Url::parse(text).map_err(|_| unsupported("a URL that can be read".into()))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| unsupported("a file:// URL without a host".into()))?;
+            return Ok(Location::Directory(path));
+        }
+        if text.is_empty() {
+            return Err(unsupported("a path or URL".into()));
+        }
+        Ok(Location::Directory(current.join(text)))
+    }
+
+    /// The folder of the database `name`. The directory of the repository is made if `create` says so.
+    pub fn database(&self, name: &str, create: bool) -> Result<Arc<dyn Store>> {
+        let Location::Directory(root) = self;
+        let folder = root.join(name);
+        if create {
+            make_private(&folder).map_err(|source| local("create", &folder, source))?;
+        } else if !folder.is_dir() {
+            return Err(Error::Missing {
+                name: format!("the folder {}", folder.display()),
+            });
+        }
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| store_error("open", name, error))?;
+        Ok(Arc::new(Objects {
+            inner: Arc::new(store.with_fsync(true)),
+        }))
+    }
+
+    /// Names of the folders that hold an `identity`.
+    pub fn databases(&self) -> Result<Vec<String>> {
+        let Location::Directory(root) = self;
+        let entries = match std::fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(local("list", root, error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| local("list", root, error))?;
+            if entry.path().join("identity").is_file() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Location::Directory(path) = self;
+        write!(out, "{}", path.display())
+    }
+}
+
+/// Makes a directory, and those above it, that only its owner may enter.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn local(operation: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
+    Error::Store {
+        operation,
+        name: path.display().to_string(),
+        transient: false,
+        source: source.into(),
+    }
+}
+
+/// A [`Store`] over the `object_store` crate.
+pub struct Objects {
+    inner: Arc<dyn ObjectStore>,
+}
+
+fn path(name: &str) -> Path {
+    Path::from(name)
+}
+
+#[async_trait]
+impl Store for Objects {
+    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Put> {
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self.inner.put_opts(&path(name), bytes.into(), options).await {
+            Ok(_) => Ok(Put::Created),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Put::Exists)
+            }
+            Err(error) => Err(store_error("write", name, error)),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        let found = match self.inner.get(&path(name)).await {
+            Ok(result) => result.bytes().await,
+            Err(error) => Err(error),
+        };
+        absent_is_none(name, found)
+    }
+
+    async fn get_range(&self, name: &str, offset: u64, length: usize) -> Result<Option<Bytes>> {
+        let end = offset.saturating_add(length as u64);
+        match self.inner.get_range(&path(name), offset..end).await {
+            Ok(bytes) if bytes.len() == length => Ok(Some(bytes)),
+            Ok(_) => Err(too_short(name)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            // Drivers say in words of their own that a range lies beyond the end: the size tells.
+            Err(error) => match self.head(name).await? {
+                None => Ok(None),
+                Some(found) if found.size < end => Err(too_short(name)),
+                Some(_) => Err(store_error("read", name, error)),
+            },
+        }
+    }
+
+    async fn head(&self, name: &str) -> Result<Option<Listed>> {
+        let found = absent_is_none(name, self.inner.head(&path(name)).await)?;
+        Ok(found.map(listed))
+    }
+
+    async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>> {
+        // The driver lists by folder: the part of the prefix up to its last slash.
+        let folder = prefix.rsplit_once('/').map(|(folder, _)| path(folder));
+        let mut found: Vec<Listed> = Vec::new();
+        let mut stream = self.inner.list(folder.as_ref());
+        while let Some(meta) = stream
+            .try_next()
+            .await
+            .map_err(|error| store_error("list", prefix, error))?
+        {
+            let listed = listed(meta);
+            // A driver's unfinished uploads have names that are none of ours.
+            let ours = listed
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+            if ours && listed.name.starts_with(prefix) && listed.name.as_str() > after {
+                found.push(listed);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        absent_is_none(name, self.inner.delete(&path(name)).await).map(|_| ())
+    }
+}
+
+fn absent_is_none<T>(name: &str, found: object_store::Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(store_error("read", name, error)),
+    }
+}
+
+fn too_short(name: &str) -> Error {
+    Error::Damaged {
+        name: name.into(),
+        what: "it is shorter than recorded".into(),
+    }
+}
+
+fn listed(meta: object_store::ObjectMeta) -> Listed {
+    let modified_micros = meta.last_modified.timestamp_micros();
+    Listed {
+        name: meta.location.to_string(),
+        size: meta.size,
+        modified_micros,
+    }
+}
+
+fn store_error(operation: &'static str, name: &str, error: object_store::Error) -> Error {
+    let transient = !lasting(&error);
+    Error::Store {
+        operation,
+        name: name.into(),
+        transient,
+        source: error.into(),
+    }
+}
+
+/// Whether asking again is pointless: no room, no right.
+fn lasting(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(
+                io.kind(),
+                StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem | NotADirectory
+            )
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;
