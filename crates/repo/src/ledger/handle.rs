@@ -61,6 +61,8 @@ pub struct Ledger {
     /// BLAKE3 of every object read, in order.
     pub(super) hashes: Vec<Hash>,
     pub(super) limits: Limits,
+    #[cfg(feature = "mutants")]
+    pub(super) broken: Option<super::append::Mutant>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -95,6 +97,28 @@ impl Ledger {
         self
     }
 
+    /// Breaks one rule on purpose, to prove that the tests would notice. Only before anything is read.
+    #[cfg(feature = "mutants")]
+    pub fn ignoring(mut self, rule: Rule) -> Ledger {
+        self.state = State::ignoring(rule);
+        self
+    }
+
+    /// Breaks the protocol on purpose, to prove that the tests would notice.
+    #[cfg(feature = "mutants")]
+    pub fn broken(mut self, mutant: super::append::Mutant) -> Ledger {
+        self.broken = Some(mutant);
+        self
+    }
+
+    fn begin(&self) -> Append {
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.broken {
+            return Append::broken(self.state.last(), self.limits, mutant);
+        }
+        Append::new(self.state.last(), self.limits)
+    }
+
     /// Compares with what a client saw earlier. Call it after [`Ledger::load`] or [`Ledger::refresh`].
     ///
     /// Errors: [`Error::Missing`] if entries seen before are gone, [`Error::Damaged`] if there are
@@ -119,7 +143,7 @@ impl Ledger {
     /// Errors: [`Error::Store`] when the store does not answer, [`Error::Conflict`] when others
     /// were always faster, [`Error::Unsupported`] for an entry of a later version that is required.
     pub async fn append(&mut self, mut decide: impl FnMut(&State) -> Decision + Send) -> Result<Appended> {
-        let mut append = Append::new(self.state.last(), self.limits);
+        let mut append = self.begin();
         let mut sent = Sent::default();
         let mut action = append.action();
         loop {
@@ -155,8 +179,11 @@ impl Ledger {
         } else {
             Found::Other
         };
-        self.take(n, &object)?;
-        Ok(found)
+        match self.take(n, &object) {
+            // What we wrote is there, whether or not we can open it again.
+            Err(error) if found == Found::Other => Err(error),
+            _ => Ok(found),
+        }
     }
 
     /// Makes the bytes for the next number. False if there is nothing to append.
@@ -210,7 +237,8 @@ impl Ledger {
         let Some(object) = object else { return Ok(false) };
         match self.store.put_new(&name(n), object.clone()).await {
             Ok(Put::Created) => {
-                self.take(n, &object)?;
+                // It is there, and that is the answer; a reader's complaint comes at the next refresh.
+                let _ = self.take(n, &object);
                 Ok(true)
             }
             Ok(Put::Exists) => Ok(false),

@@ -31,6 +31,8 @@ impl Ledger {
             state: State::new(),
             hashes: Vec::new(),
             limits: Limits::DEFAULT,
+            #[cfg(feature = "mutants")]
+            broken: None,
         }
     }
 
