@@ -9,6 +9,8 @@
 pub mod bytes_codec;
 pub mod envelope;
 pub mod keys;
+pub mod ledger;
+pub mod pack;
 pub mod retry;
 pub mod runtime;
 pub mod session;

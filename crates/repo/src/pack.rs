@@ -1,0 +1,261 @@
+//! Packs: the pages themselves (`FORMAT.md` section 10).
+//!
+//! Invariant: a page is handed out only after it hashed to what was remembered when it was read from the
+//! source, before anything of ours touched it.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    Error, Result,
+    bytes_codec::{Malformed, Reader, put_varint},
+    envelope::{Codec, Draft, Finished, Kind, Opener, Pin, Sealed},
+    keys::page_hash,
+    repository::Repository,
+    session::Session,
+};
+
+/// A pack is closed when it has grown to this.
+pub const PACK_TARGET: usize = 32 << 20;
+/// The most slots of a frame.
+pub const MAX_SLOTS: usize = 512;
+/// The largest raw frame a reader accepts.
+pub const MAX_FRAME: u32 = 4 << 20;
+
+/// How long the slots of a frame are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slots {
+    /// All are one page of the cluster.
+    Pages(usize),
+    /// Each has its own length.
+    Lengths(Vec<u32>),
+}
+
+impl Slots {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Slots::Pages(count) => *count,
+            Slots::Lengths(lengths) => lengths.len(),
+        }
+    }
+
+    /// Where slot `number` lies in the raw frame.
+    pub fn range(&self, number: usize, page_size: usize) -> Option<std::ops::Range<usize>> {
+        match self {
+            Slots::Pages(count) => (number < *count).then(|| number * page_size..(number + 1) * page_size),
+            Slots::Lengths(lengths) => {
+                let length = *lengths.get(number)? as usize;
+                let start = lengths[..number].iter().map(|length| *length as usize).sum();
+                Some(start..start + length)
+            }
+        }
+    }
+
+    fn total(&self, page_size: usize) -> usize {
+        match self {
+            Slots::Pages(count) => count * page_size,
+            Slots::Lengths(lengths) => lengths.iter().map(|length| *length as usize).sum(),
+        }
+    }
+}
+
+/// A pack that is being filled.
+#[derive(Debug)]
+pub struct PackWriter {
+    draft: Draft,
+    extra: Vec<u8>,
+}
+
+impl PackWriter {
+    /// Begins the pack `name`.
+    pub fn new(repository: &Repository, session: &Session, name: String) -> Result<PackWriter> {
+        // A little over the target: the last frame and the directory still fit without moving everything.
+        let draft = repository.draft(session, Kind::Pack, name, PACK_TARGET + (1 << 20))?;
+        Ok(PackWriter {
+            draft,
+            extra: Vec::new(),
+        })
+    }
+
+    /// Adds a frame of whole pages: its packed bytes, how they unpack, its slots, and the hash of each.
+    pub fn frame(&mut self, packed: &[u8], raw: usize, codec: Codec, slots: &Slots, hashes: &[[u8; 8]]) -> Result<u32> {
+        debug_assert_eq!(slots.count(), hashes.len());
+        let number = self.draft.frame(packed, raw, codec)?;
+        self.extra.push(0);
+        put_varint(&mut self.extra, slots.count() as u64);
+        match slots {
+            Slots::Pages(_) => self.extra.push(0),
+            Slots::Lengths(lengths) => {
+                self.extra.push(1);
+                lengths
+                    .iter()
+                    .for_each(|length| put_varint(&mut self.extra, u64::from(*length)));
+            }
+        }
+        self.extra.extend_from_slice(hashes.as_flattened());
+        Ok(number)
+    }
+
+    /// Whether it has grown to [`PACK_TARGET`].
+    pub fn is_full(&self) -> bool {
+        self.draft.len() + self.extra.len() >= PACK_TARGET
+    }
+
+    /// Whether nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.draft.is_empty()
+    }
+
+    /// Closes it.
+    pub fn finish(self) -> Result<Finished> {
+        self.draft.finish(self.extra)
+    }
+}
+
+/// What a pack's directory says of one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PackFrame {
+    slots: Slots,
+    hashes: Vec<[u8; 8]>,
+}
+
+/// A pack, opened for reading.
+#[derive(Debug)]
+pub struct PackReader {
+    sealed: Sealed,
+    frames: Vec<PackFrame>,
+    page_size: usize,
+    page_key: Zeroizing<[u8; 32]>,
+}
+
+impl PackReader {
+    /// Opens a pack by its ends alone.
+    pub async fn ranged(repository: &Repository, name: &str, pin: &Pin, directory: u32, page: usize) -> Result<Self> {
+        let sealed = repository.open_ranged(Kind::Pack, name, pin, directory).await?;
+        PackReader::from_sealed(sealed, repository, page)
+    }
+
+    /// Opens a pack whole, its bytes checked against its hash.
+    pub async fn whole(repository: &Repository, name: &str, pin: &Pin, page_size: usize) -> Result<Self> {
+        let sealed = repository.open_pinned(Kind::Pack, name, pin).await?;
+        PackReader::from_sealed(sealed, repository, page_size)
+    }
+
+    fn from_sealed(sealed: Sealed, repository: &Repository, page_size: usize) -> Result<Self> {
+        let raw: Vec<u32> = sealed.directory.frames.iter().map(|frame| frame.raw).collect();
+        let frames = decode_extra(&sealed.directory.extra, &raw, page_size)
+            .map_err(|Malformed(what)| damaged(sealed.name(), what))?;
+        Ok(PackReader {
+            sealed,
+            frames,
+            page_size,
+            page_key: repository.keyring().page_key(),
+        })
+    }
+
+    /// The pack's name.
+    pub fn name(&self) -> &str {
+        self.sealed.name()
+    }
+
+    /// How many frames it has.
+    pub fn frames(&self) -> u32 {
+        self.frames.len() as u32
+    }
+
+    /// The slots of a frame.
+    pub fn slots(&self, frame: u32) -> Result<&Slots> {
+        let known = self.frames.get(frame as usize).map(|frame| &frame.slots);
+        known.ok_or_else(|| damaged(self.name(), "a frame that is referred to is not in it"))
+    }
+
+    /// Sealed bytes of a frame.
+    pub fn sealed_length(&self, frame: u32) -> Result<usize> {
+        Ok(self.sealed.frame(frame)?.sealed as usize)
+    }
+
+    /// The sealed bytes of `count` frames from `first`, back to back, in one read.
+    pub async fn fetch(&self, repository: &Repository, first: u32, count: u32) -> Result<bytes::Bytes> {
+        self.sealed.fetch(&**repository.store(), first, count).await
+    }
+
+    /// Opens a frame into `out` and checks every page of it.
+    pub fn open(&self, opener: &mut Opener, frame: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        self.sealed.open_frame(opener, frame, sealed, out)?;
+        let known = self
+            .frames
+            .get(frame as usize)
+            .ok_or_else(|| damaged(self.name(), "it has too few frames"))?;
+        for (number, hash) in known.hashes.iter().enumerate() {
+            let range = known
+                .slots
+                .range(number, self.page_size)
+                .and_then(|range| out.get(range));
+            if range.is_none_or(|page| page_hash(&self.page_key, page) != *hash) {
+                return Err(damaged(
+                    self.name(),
+                    &format!("page {number} of frame {frame} does not hash to what was read"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the kind's own part of a pack's directory. `raw` are the raw lengths of its frames.
+fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Result<Vec<PackFrame>, Malformed> {
+    let mut reader = Reader::new(extra);
+    let mut frames = Vec::with_capacity(raw.len());
+    for raw in raw {
+        if reader.byte()? != 0 {
+            return Err(Malformed("a frame has a form that this version does not know"));
+        }
+        let count = reader.count(8)?;
+        if count == 0 || count > MAX_SLOTS || *raw > MAX_FRAME {
+            return Err(Malformed("a frame has an impossible number of slots"));
+        }
+        let slots = match reader.byte()? {
+            0 => Slots::Pages(count),
+            1 => Slots::Lengths((0..count).map(|_| reader.varint32()).collect::<Result<_, _>>()?),
+            _ => return Err(Malformed("a frame has slots of an unknown form")),
+        };
+        if slots.total(page_size) != *raw as usize {
+            return Err(Malformed("the slots of a frame do not fill it"));
+        }
+        let hashes = (0..count).map(|_| reader.array()).collect::<Result<_, _>>()?;
+        frames.push(PackFrame { slots, hashes });
+    }
+    if reader.is_empty() {
+        Ok(frames)
+    } else {
+        Err(Malformed("its directory is too long"))
+    }
+}
+
+fn damaged(name: &str, what: &str) -> Error {
+    Error::Damaged {
+        name: name.into(),
+        what: what.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic_the_directory_of_a_pack(extra: Vec<u8>, raw: Vec<u32>) {
+            let _ = decode_extra(&extra, &raw, 8192);
+        }
+    }
+
+    #[test]
+    fn slots_that_do_not_fill_the_frame_are_refused() {
+        let mut extra = vec![0, 2, 0];
+        extra.extend_from_slice(&[0; 16]);
+        assert_eq!(decode_extra(&extra, &[16384], 8192).unwrap()[0].slots, Slots::Pages(2));
+        assert!(decode_extra(&extra, &[16383], 8192).is_err());
+        assert!(decode_extra(&extra[..18], &[16384], 8192).is_err());
+    }
+}
