@@ -1,0 +1,182 @@
+//! A backup's hold on the server: from `pg_backup_start` to `pg_backup_stop` in one session.
+//!
+//! Invariant: what [`BackupSession::stop`] returns belongs to the start that this value stands for. Whoever
+//! drops the value cuts the connection, and the server aborts the backup (`do_pg_abort_backup`).
+
+use std::time::Duration;
+
+use pgformat::{Lsn, Major, Tli};
+use tokio::task::JoinHandle;
+
+use crate::{Error, Result, catalog::grants_for_backup, connect::Session, conninfo::Conninfo, pooler};
+
+/// How often the idle session is used, so that no firewall, load balancer or scale-to-zero forgets it.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A backup that runs on the server.
+pub struct BackupSession {
+    session: std::sync::Arc<Session>,
+    keepalive: Keepalive,
+    process_id: i32,
+}
+
+/// What the server said when the backup began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// Where recovery will begin: the redo position of the backup's checkpoint.
+    pub start: Lsn,
+    /// The timeline of that checkpoint.
+    pub timeline: Tli,
+    /// Whether the backup is taken from a standby.
+    pub in_recovery: bool,
+}
+
+/// What the server said when the backup ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Recovery is consistent from here on; all WAL from start to here must be kept with the backup.
+    pub stop: Lsn,
+    /// The file `backup_label`, to be stored with the backup and never written into the source.
+    pub backup_label: String,
+    /// The file `tablespace_map`; empty if there are no tablespaces.
+    pub tablespace_map: String,
+}
+
+struct Keepalive(JoinHandle<()>);
+
+impl Drop for Keepalive {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How the checkpoint at a backup's beginning is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// At once, as fast as the disks allow.
+    Fast,
+    /// Spread over time like a regular one (`checkpoint_completion_target`); may take minutes.
+    Spread,
+}
+
+impl BackupSession {
+    /// Opens a session and begins a backup; returns when its checkpoint is done.
+    ///
+    /// # Errors
+    /// [`Error::MissingRight`] with the grant for this version, [`Error::Pooler`], and what
+    /// [`Session::connect`] returns. On a primary with `wal_level=minimal`, [`Error::Server`] (55000).
+    pub async fn start(conninfo: &Conninfo, label: &str, checkpoint: Checkpoint) -> Result<(BackupSession, Started)> {
+        let session = Session::connect(conninfo).await?;
+        pooler::refuse(&session).await?;
+        let process_id = pooler::process_id(&session).await?;
+        let sql = if session.major() >= Major::V15 {
+            "SELECT pg_catalog.pg_backup_start($1, $2)::text"
+        } else {
+            // The third argument refuses an exclusive backup, which a crash would leave on the server.
+            "SELECT pg_catalog.pg_start_backup($1, $2, false)::text"
+        };
+        let fast = checkpoint == Checkpoint::Fast;
+        let row = session
+            .query_one("start a backup", sql, &[&label, &fast])
+            .await
+            .map_err(|error| missing_right(error, &session))?;
+        let start = session.lsn(&row, 0)?;
+        let sql = "SELECT timeline_id, pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_control_checkpoint()";
+        let row = session.query_one("read the backup's timeline", sql, &[]).await?;
+        let timeline: i32 = session.cell(&row, 0)?;
+        let started = Started {
+            start,
+            timeline: Tli(timeline.cast_unsigned()),
+            in_recovery: session.cell(&row, 1)?,
+        };
+        let session = std::sync::Arc::new(session);
+        let keepalive = Keepalive(tokio::spawn(keep_alive(std::sync::Arc::clone(&session))));
+        Ok((
+            BackupSession {
+                session,
+                keepalive,
+                process_id,
+            },
+            started,
+        ))
+    }
+
+    /// The session, for what else must be asked while the backup runs.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether the session is still open as far as this side knows. Once it is not, the backup is lost.
+    pub fn is_alive(&self) -> bool {
+        self.session.is_alive()
+    }
+
+    /// Ends the backup. Does not wait for the server's own archiving: whether all WAL is durable is for
+    /// the caller to establish.
+    ///
+    /// # Errors
+    /// Any error means that there is no backup: nothing of it may be published.
+    pub async fn stop(self) -> Result<Stopped> {
+        let session = &self.session;
+        let now = pooler::process_id(session).await?;
+        if now != self.process_id {
+            return Err(Error::Pooler {
+                server: session.server().to_owned(),
+                evidence: format!(
+                    "the backup was started by process {} and the session is now process {now}",
+                    self.process_id
+                ),
+                instead: "Connect to PostgreSQL itself, or to a pooler in session mode.".to_owned(),
+            });
+        }
+        let sql = if session.major() >= Major::V15 {
+            "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)"
+        } else {
+            "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_stop_backup(false, false)"
+        };
+        let row = session
+            .query_one("stop the backup", sql, &[])
+            .await
+            .map_err(|error| missing_right(error, session))?;
+        let stopped = Stopped {
+            stop: session.lsn(&row, 0)?,
+            backup_label: session.cell(&row, 1)?,
+            tablespace_map: session.cell::<Option<String>>(&row, 2)?.unwrap_or_default(),
+        };
+        drop(self.keepalive);
+        Ok(stopped)
+    }
+}
+
+impl std::fmt::Debug for BackupSession {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "BackupSession({})", self.session.server())
+    }
+}
+
+/// Uses the session now and then; ends with it.
+async fn keep_alive(session: std::sync::Arc<Session>) {
+    let mut interval = tokio::time::interval(KEEPALIVE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if session.execute("keep the session alive", "SELECT 1").await.is_err() {
+            return;
+        }
+    }
+}
+
+/// `insufficient_privilege` becomes the grant that helps.
+fn missing_right(error: Error, session: &Session) -> Error {
+    if error.sqlstate() != Some("42501") {
+        return error;
+    }
+    let (role, database) = (session.conninfo().user(), session.conninfo().dbname());
+    Error::MissingRight {
+        what: format!("role \"{role}\" may not start and stop backups in database \"{database}\""),
+        grant: format!(
+            "{} -- in database \"{database}\"",
+            grants_for_backup(session.major(), role)
+        ),
+    }
+}

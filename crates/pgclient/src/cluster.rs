@@ -1,0 +1,367 @@
+//! Servers that we start ourselves: throw-away ones for drills, restored ones for recovery.
+//!
+//! Invariant: no server outlives the [`Cluster`] that started it (unless this program itself is killed).
+
+mod binaries;
+mod pidfile;
+mod process;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use self::{
+    binaries::Binaries,
+    pidfile::{Status, is_running},
+    process::RunAs,
+};
+use self::{
+    pidfile::PidFile,
+    process::{cannot_run, command, describe, run, tail},
+};
+use crate::{Error, Result, conninfo::Conninfo};
+
+/// How often a server is looked at while it starts or stops.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How much of a log goes into an error.
+const LOG_TAIL_BYTES: u64 = 4000;
+/// How long a dropped server may take for its immediate shutdown; it kills its own children after 5 seconds.
+const DROP_TIMEOUT: Duration = Duration::from_secs(7);
+/// `sun_path` holds 108 bytes with the closing zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// How a new cluster is made.
+#[derive(Debug, Clone)]
+pub struct Initdb {
+    /// Name of the bootstrap superuser.
+    pub superuser: String,
+    /// Whether pages carry checksums.
+    pub data_checksums: bool,
+    /// MiB of a WAL segment.
+    pub wal_segment_mebibytes: u32,
+    /// Authentication for all connections, as in `pg_hba.conf`.
+    pub authentication: String,
+    /// User and group to run as; must be given if we are root.
+    pub run_as: Option<RunAs>,
+    /// More arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Initdb {
+    fn default() -> Self {
+        Self {
+            superuser: "postgres".to_owned(),
+            data_checksums: true,
+            wal_segment_mebibytes: 16,
+            authentication: "trust".to_owned(),
+            run_as: None,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Its port; without TCP only a part of the socket's name.
+    pub port: u16,
+    /// Where its Unix socket is.
+    pub socket_dir: PathBuf,
+    /// Settings beyond the configuration files, such as `("hot_standby", "off")`. TCP is off unless
+    /// `listen_addresses` is among them.
+    pub options: Vec<(String, String)>,
+    /// User and group to run as; must be given if we are root.
+    pub run_as: Option<RunAs>,
+    /// Where its output goes, appended.
+    pub log: PathBuf,
+}
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Sessions are ended and a checkpoint is written (SIGINT).
+    Fast,
+    /// At once; the next start recovers (SIGQUIT).
+    Immediate,
+}
+
+/// A server that we started. Dropping it shuts it down at once, waiting a few seconds for that.
+#[derive(Debug)]
+pub struct Cluster {
+    data_dir: PathBuf,
+    start: Start,
+    child: Child,
+    exited: Option<ExitStatus>,
+}
+
+impl Cluster {
+    /// Makes a new, empty cluster. The directory is created, with the user to run as for owner.
+    pub async fn initdb(binaries: &Binaries, data_dir: &Path, how: &Initdb) -> Result<()> {
+        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(data_dir);
+        made.map_err(|source| Error::Local {
+            doing: "create",
+            path: data_dir.to_owned(),
+            source,
+        })?;
+        give(data_dir, how.run_as)?;
+        let mut arguments = vec![
+            format!("--pgdata={}", data_dir.display()),
+            format!("--username={}", how.superuser),
+            format!("--auth={}", how.authentication),
+            format!("--wal-segsize={}", how.wal_segment_mebibytes),
+            "--encoding=UTF8".to_owned(),
+            "--locale=C".to_owned(),
+            "--no-sync".to_owned(),
+        ];
+        match (how.data_checksums, binaries.major() >= pgformat::Major::V18) {
+            (true, false) => arguments.push("--data-checksums".to_owned()),
+            (false, true) => arguments.push("--no-data-checksums".to_owned()),
+            // On by default from 18 on, off before.
+            _ => {}
+        }
+        arguments.extend(how.arguments.iter().cloned());
+        run(&binaries.program("initdb"), &arguments, how.run_as).await
+    }
+
+    /// Starts `postgres` on the directory; does not wait until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Local`] if a server runs there already, or if the program cannot be run.
+    pub fn start(binaries: &Binaries, data_dir: &Path, start: Start) -> Result<Cluster> {
+        let local = |doing, path: &Path, source| Error::Local {
+            doing,
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(pid) = is_running(data_dir)? {
+            let source = std::io::Error::other(format!("a server (process {pid}) runs there already"));
+            return Err(local("start a server in", data_dir, source));
+        }
+        let socket = start.socket_dir.join(format!(".s.PGSQL.{}", start.port));
+        if socket.as_os_str().len() > SOCKET_PATH_MAX {
+            let source = std::io::Error::other(format!("a socket's path may have {SOCKET_PATH_MAX} bytes"));
+            return Err(local("use as socket", &socket, source));
+        }
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&start.log);
+        let log = log.map_err(|source| local("open", &start.log, source))?;
+        give(&start.log, start.run_as)?;
+        let error_log = log.try_clone().map_err(|source| local("open", &start.log, source))?;
+        let program = binaries.program("postgres");
+        let mut command = command(&program, start.run_as);
+        command
+            .current_dir(data_dir)
+            .arg("-D")
+            .arg(data_dir)
+            .arg("-p")
+            .arg(start.port.to_string());
+        command.arg("-k").arg(&start.socket_dir);
+        // The first of equal settings is overridden by the last, so the caller has the last word.
+        command.arg("-c").arg("listen_addresses=");
+        for (name, value) in &start.options {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let child = command
+            .stdout(log)
+            .stderr(error_log)
+            .spawn()
+            .map_err(|source| cannot_run(&program, source))?;
+        Ok(Cluster {
+            data_dir: data_dir.to_owned(),
+            start,
+            child,
+            exited: None,
+        })
+    }
+
+    /// Waits until the server takes all connections: recovery, if there is any, has ended.
+    ///
+    /// # Errors
+    /// [`Error::ServerExited`] as soon as it ends by itself; [`Error::NotReady`] after `deadline`.
+    pub async fn wait_ready(&mut self, deadline: Duration) -> Result<()> {
+        self.wait_status(deadline, |status| status == Status::Ready)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until read-only connections are taken, by a standby or during recovery.
+    pub async fn wait_standby(&mut self, deadline: Duration) -> Result<Status> {
+        self.wait_status(deadline, |status| matches!(status, Status::Standby | Status::Ready))
+            .await
+    }
+
+    async fn wait_status(&mut self, deadline: Duration, wanted: impl Fn(Status) -> bool) -> Result<Status> {
+        let began = Instant::now();
+        let mut ticks = interval(POLL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Some(status) = self.exit_status()? {
+                return Err(self.exited(status));
+            }
+            let status = self.status()?;
+            if wanted(status) {
+                return Ok(status);
+            }
+            if began.elapsed() >= deadline {
+                return Err(Error::NotReady {
+                    data_dir: self.data_dir.clone(),
+                    status: status.to_string(),
+                    seconds: deadline.as_secs(),
+                    log_tail: self.log_tail(),
+                });
+            }
+        }
+    }
+
+    /// What the server says it is ready for. A file left by another process says nothing about ours.
+    pub fn status(&self) -> Result<Status> {
+        let ours = PidFile::read(&self.data_dir)?.filter(|file| file.pid.cast_unsigned() == self.child.id());
+        Ok(ours.map_or(Status::Unknown, |file| file.status))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// How to connect through its socket. `user` may be any role that its `pg_hba.conf` lets in.
+    pub fn conninfo(&self, user: &str, dbname: &str) -> Result<Conninfo> {
+        let text = format!("port={} sslmode=disable", self.start.port);
+        let socket_dir = self.start.socket_dir.display().to_string();
+        let (user, dbname) = (user.to_owned(), dbname.to_owned());
+        // As variables nothing needs quoting, and nothing of the real environment leaks in.
+        Conninfo::parse(&text, &move |name| match name {
+            "PGHOST" => Some(socket_dir.clone()),
+            "PGUSER" => Some(user.clone()),
+            "PGDATABASE" => Some(dbname.clone()),
+            _ => None,
+        })
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        log_tail(&self.start.log).unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+    }
+
+    /// Stops the server and waits for its end; after `deadline` it is killed.
+    ///
+    /// # Errors
+    /// [`Error::ServerExited`] if it ended otherwise than with success, and [`Error::NotReady`] if it had to be killed.
+    pub async fn stop(mut self, mode: StopMode, deadline: Duration) -> Result<()> {
+        self.signal(match mode {
+            StopMode::Fast => Signal::INT,
+            StopMode::Immediate => Signal::QUIT,
+        })?;
+        let began = Instant::now();
+        let mut ticks = interval(POLL_INTERVAL);
+        while began.elapsed() < deadline {
+            ticks.tick().await;
+            match self.exit_status()? {
+                None => {}
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(self.exited(status)),
+            }
+        }
+        Err(Error::NotReady {
+            data_dir: self.data_dir.clone(),
+            status: Status::Stopping.to_string(),
+            seconds: deadline.as_secs(),
+            log_tail: self.log_tail(),
+        })
+    }
+
+    /// Kills the server's main process as a crash would; its children notice and end. Waits for the
+    /// main process only.
+    pub fn kill_9(mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        let waited = self.child.wait();
+        self.exited = Some(waited.map_err(|source| cannot_run(&self.data_dir, source))?);
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        // Once it is reaped, its number may be another process's.
+        if self.exit_status()?.is_some() {
+            return Ok(());
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.map_or(Ok(()), |pid| kill_process(pid, signal))
+            .map_err(|error| Error::Local {
+                doing: "signal the server in",
+                path: self.data_dir.clone(),
+                source: error.into(),
+            })
+    }
+
+    fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        if self.exited.is_none() {
+            self.exited = self.child.try_wait().map_err(|source| Error::Local {
+                doing: "watch the server in",
+                path: self.data_dir.clone(),
+                source,
+            })?;
+        }
+        Ok(self.exited)
+    }
+
+    fn exited(&self, status: ExitStatus) -> Error {
+        Error::ServerExited {
+            data_dir: self.data_dir.clone(),
+            status: describe(status),
+            log_tail: self.log_tail(),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.signal(Signal::QUIT).is_ok() {
+            let began = Instant::now();
+            while began.elapsed() < DROP_TIMEOUT {
+                if !matches!(self.exit_status(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(POLL_INTERVAL);
+            }
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Makes the user to run as the owner.
+fn give(path: &Path, run_as: Option<RunAs>) -> Result<()> {
+    let Some((user, group)) = run_as else { return Ok(()) };
+    chown(path, Some(user), Some(group)).map_err(|source| Error::Local {
+        doing: "change the owner of",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn log_tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    let begin = length.saturating_sub(LOG_TAIL_BYTES.saturating_mul(2));
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES.saturating_mul(2)).read_to_end(&mut bytes)?;
+    Ok(tail(&bytes, usize::try_from(LOG_TAIL_BYTES).unwrap_or(usize::MAX)))
+}
