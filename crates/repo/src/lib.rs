@@ -6,19 +6,24 @@
 //!
 //! Invariant: no object is ever overwritten. All coordination rests on [`Store::put_new`].
 
+pub mod backup_id;
 pub mod bytes_codec;
 pub mod envelope;
 pub mod keys;
+pub mod leaf;
 pub mod ledger;
+pub mod names;
 pub mod pack;
 pub mod retry;
 pub mod runtime;
 pub mod session;
+pub mod sources;
 pub mod store;
 
 mod error;
 mod repository;
 
+pub use backup_id::BackupId;
 pub use error::{Error, Result};
 pub use repository::{Identity, Repository, read_identity};
 pub use store::Store;
