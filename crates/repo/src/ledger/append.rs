@@ -25,7 +25,11 @@ pub struct Limits {
 impl Limits {
     /// Eight tries with doubling pauses ride out about 25 s of silence, longer than an object store's
     /// usual burst of 503; 64 losses in a row mean that somebody writes in a loop.
-    pub const DEFAULT: Limits = Limits { tries: 8, fills: 4, losses: 64 };
+    pub const DEFAULT: Limits = Limits {
+        tries: 8,
+        fills: 4,
+        losses: 64,
+    };
 }
 
 /// What the driver is to do next.
@@ -157,7 +161,10 @@ impl Append {
     /// The same, broken on purpose.
     #[cfg(feature = "mutants")]
     pub fn broken(last: u64, limits: Limits, broken: Mutant) -> Append {
-        Append { broken: Some(broken), ..Append::new(last, limits) }
+        Append {
+            broken: Some(broken),
+            ..Append::new(last, limits)
+        }
     }
 
     /// What is to be done now.
@@ -209,7 +216,11 @@ impl Append {
     /// Only before the first put at this number: nothing of ours is under way.
     fn silence(&mut self, pause: Phase) -> Phase {
         self.silences = self.silences.saturating_add(1);
-        if self.silences < self.limits.tries { pause } else { Phase::Done(Outcome::Lost(Why::Silence)) }
+        if self.silences < self.limits.tries {
+            pause
+        } else {
+            Phase::Done(Outcome::Lost(Why::Silence))
+        }
     }
 
     fn doubt(&mut self) -> Phase {

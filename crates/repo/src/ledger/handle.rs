@@ -12,6 +12,10 @@ use crate::{Error, Result, Store};
 
 /// What a caller wants, given the state.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once an append; a box would burden every caller"
+)]
 pub enum Decision {
     /// Append this.
     Append(Entry),
@@ -88,7 +92,10 @@ impl Ledger {
 
     /// What a client should remember of this ledger; `None` while it is empty.
     pub fn remember(&self) -> Option<Remembered> {
-        self.hashes.last().map(|hash| Remembered { n: self.state.last(), hash: *hash })
+        self.hashes.last().map(|hash| Remembered {
+            n: self.state.last(),
+            hash: *hash,
+        })
     }
 
     /// Other bounds than [`Limits::DEFAULT`].
@@ -124,12 +131,20 @@ impl Ledger {
     /// Errors: [`Error::Missing`] if entries seen before are gone, [`Error::Damaged`] if there are
     /// others in their place: the repository was rolled back or exchanged.
     pub fn check_not_rolled_back(&self, remembered: &Remembered) -> Result<()> {
-        let index = remembered.n.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        let index = remembered
+            .n
+            .checked_sub(1)
+            .and_then(|index| usize::try_from(index).ok());
         let Some(found) = index.and_then(|index| self.hashes.get(index)) else {
-            return Err(Error::Missing { name: name(remembered.n) });
+            return Err(Error::Missing {
+                name: name(remembered.n),
+            });
         };
         if found != &remembered.hash {
-            return Err(Error::Damaged { name: name(remembered.n), what: "it is not the entry seen before".into() });
+            return Err(Error::Damaged {
+                name: name(remembered.n),
+                what: "it is not the entry seen before".into(),
+            });
         }
         Ok(())
     }
@@ -197,7 +212,9 @@ impl Ledger {
         };
         let record = self.record(entry);
         if record.n > MAX_ENTRIES {
-            return Err(Error::Conflict { what: "the ledger is full".into() });
+            return Err(Error::Conflict {
+                what: "the ledger is full".into(),
+            });
         }
         if let Verdict::Void(rule) = self.state.judge(&record) {
             sent.stop = Some(Appended::Refused(rule));
@@ -223,7 +240,11 @@ impl Ledger {
     /// Whether the store created it. A retry sends identical bytes.
     async fn put(&mut self, n: u64, fill: bool, sent: &mut Sent) -> Result<bool> {
         if fill && sent.fill.is_none() {
-            match self.record(Entry::NoOp {}).encode().and_then(|body| self.codec.seal(n, &body)) {
+            match self
+                .record(Entry::NoOp {})
+                .encode()
+                .and_then(|body| self.codec.seal(n, &body))
+            {
                 Ok(object) => sent.fill = Some(object),
                 Err(error) => {
                     // Nothing was sent for the no-op, and our entry may be under way: that is for
@@ -233,7 +254,11 @@ impl Ledger {
                 }
             }
         }
-        let object = if fill { sent.fill.clone() } else { sent.ours.as_ref().map(|(_, object)| object.clone()) };
+        let object = if fill {
+            sent.fill.clone()
+        } else {
+            sent.ours.as_ref().map(|(_, object)| object.clone())
+        };
         let Some(object) = object else { return Ok(false) };
         match self.store.put_new(&name(n), object.clone()).await {
             Ok(Put::Created) => {
@@ -253,14 +278,16 @@ impl Ledger {
 fn finish(outcome: Outcome, sent: Sent) -> Result<Appended> {
     match outcome {
         Outcome::Won(n) => Ok(Appended::Done { n }),
-        Outcome::Stopped => Ok(sent.stop.unwrap_or_else(|| Appended::Stopped("nothing to append".into()))),
+        Outcome::Stopped => Ok(sent
+            .stop
+            .unwrap_or_else(|| Appended::Stopped("nothing to append".into()))),
         Outcome::Unknown(n) => {
             let operation = sent.ours.map(|(operation, _)| operation).unwrap_or_default();
             Ok(Appended::Unknown { n, operation })
         }
-        Outcome::Lost(Why::Contention) => {
-            Err(Error::Conflict { what: "other writers appended to the ledger faster, again and again".into() })
-        }
+        Outcome::Lost(Why::Contention) => Err(Error::Conflict {
+            what: "other writers appended to the ledger faster, again and again".into(),
+        }),
         Outcome::Lost(Why::Silence) => Err(sent.error.unwrap_or_else(|| Error::Store {
             operation: "append to",
             name: "ledger".into(),

@@ -13,10 +13,18 @@ use super::Lsn;
 /// run's. Times are microseconds since 1970-01-01 UTC and for people only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-#[allow(missing_docs, reason = "the variants' comments and the fields' names say it all; a comment on each would repeat them")]
+#[allow(
+    missing_docs,
+    reason = "the variants' comments and the fields' names say it all; a comment on each would repeat them"
+)]
 pub enum Entry {
     /// A cluster's WAL begins; `generation` is its system identifier in decimal. A person confirmed it.
-    GenerationBegun { generation: String, segment_size: u32, block_size: u32, major: u32 },
+    GenerationBegun {
+        generation: String,
+        segment_size: u32,
+        block_size: u32,
+        major: u32,
+    },
     /// A timeline appeared in a generation; `parent` and `switch` are absent for the first.
     TimelineBegun {
         generation: String,
@@ -36,7 +44,12 @@ pub enum Entry {
         parent: Option<String>,
     },
     /// The one commit point: from here on the backup exists.
-    Committed { run: String, manifest: ObjectReference, references: References, summary: Summary },
+    Committed {
+        run: String,
+        manifest: ObjectReference,
+        references: References,
+        summary: Summary,
+    },
     /// The run's own writer gave up.
     Failed { run: String, reason: String },
     /// Somebody else declared the run dead.
@@ -63,7 +76,13 @@ pub enum Entry {
     /// The objects condemned at entry `condemned` are gone.
     Swept { condemned: u64 },
     /// WAL from `from` up to, not including, `to` will never be here.
-    WalGap { generation: String, timeline: u32, from: Lsn, to: Lsn, cause: String },
+    WalGap {
+        generation: String,
+        timeline: u32,
+        from: Lsn,
+        to: Lsn,
+        cause: String,
+    },
     /// A backup was checked.
     Verified {
         backup: String,
@@ -87,7 +106,12 @@ pub enum Entry {
         found: Vec<String>,
     },
     /// Somebody asks for a restore.
-    RestoreRequested { request: String, backup: String, target: String, by: String },
+    RestoreRequested {
+        request: String,
+        backup: String,
+        target: String,
+        by: String,
+    },
     /// Somebody agrees to it.
     RestoreApproved { request: String, by: String },
     /// It ended.
@@ -99,11 +123,19 @@ pub enum Entry {
     /// The retention and objectives agreed on, as an object.
     PolicySet { policy: ObjectReference, by: String },
     /// Something needs attention.
-    AlertRaised { alert: String, severity: Severity, text: String },
+    AlertRaised {
+        alert: String,
+        severity: Severity,
+        text: String,
+    },
     /// It no longer does. The alert `ledger-<n, 12 digits>` clears the alarms of entry n.
     AlertCleared { alert: String, by: String },
     /// A writer may append these kinds from here on; `*` stands for all. Public key in hexadecimal.
-    WriterAdmitted { writer: String, public_key: String, kinds: Vec<String> },
+    WriterAdmitted {
+        writer: String,
+        public_key: String,
+        kinds: Vec<String>,
+    },
     /// A copy took over its source up to entry `n`, whose object hashes to `hash` (BLAKE3, hexadecimal).
     Imported { source: String, n: u64, hash: String },
     /// Nothing happened: the position is taken so that no delayed entry can appear there.
@@ -115,10 +147,34 @@ pub enum Entry {
 
 /// All kinds this version knows.
 pub const KINDS: [&str; 28] = [
-    "generation-begun", "timeline-begun", "run-started", "committed", "failed", "abandoned", "expired", "hold-set",
-    "hold-released", "pinned", "unpinned", "condemned", "sweeping", "swept", "wal-gap", "verified", "drilled",
-    "restore-requested", "restore-approved", "restore-done", "key-epoch-opened", "key-retired", "policy-set",
-    "alert-raised", "alert-cleared", "writer-admitted", "imported", "no-op",
+    "generation-begun",
+    "timeline-begun",
+    "run-started",
+    "committed",
+    "failed",
+    "abandoned",
+    "expired",
+    "hold-set",
+    "hold-released",
+    "pinned",
+    "unpinned",
+    "condemned",
+    "sweeping",
+    "swept",
+    "wal-gap",
+    "verified",
+    "drilled",
+    "restore-requested",
+    "restore-approved",
+    "restore-done",
+    "key-epoch-opened",
+    "key-retired",
+    "policy-set",
+    "alert-raised",
+    "alert-cleared",
+    "writer-admitted",
+    "imported",
+    "no-op",
 ];
 
 impl Entry {

@@ -94,7 +94,10 @@ impl Ledger {
                     }
                 }
             };
-            last = page.iter().filter_map(|listed| number(&listed.name)).fold(last, u64::max);
+            last = page
+                .iter()
+                .filter_map(|listed| number(&listed.name))
+                .fold(last, u64::max);
             match page.last() {
                 // A store that repeats itself would keep us here for ever.
                 Some(end) if end.name > after && page.len() >= PAGE => after = end.name.clone(),
@@ -113,8 +116,15 @@ impl Ledger {
             Err(error @ (Error::Unsupported { .. } | Error::WrongKey { .. })) => return Err(error),
             Err(error) => Err(error.to_string()),
         };
-        if let Ok(Record { entry: super::Entry::Unknown { kind, required: true }, .. }) = &record {
-            return Err(Error::Unsupported { name: name(n), what: format!("ledger entries of the kind {kind}") });
+        if let Ok(Record {
+            entry: super::Entry::Unknown { kind, required: true },
+            ..
+        }) = &record
+        {
+            return Err(Error::Unsupported {
+                name: name(n),
+                what: format!("ledger entries of the kind {kind}"),
+            });
         }
         let hash = *blake3::hash(object).as_bytes();
         let verdict = self.state.read(hash, record.as_ref().map_err(String::as_str));

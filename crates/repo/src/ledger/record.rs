@@ -51,10 +51,13 @@ impl Record {
     ///
     /// Errors: [`Error::Conflict`] for an entry longer than [`MAX_RECORD_BYTES`] or of an unknown kind.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let body = serde_json::to_vec(self)
-            .map_err(|cause| Error::Conflict { what: format!("entry {} cannot be written: {cause}", self.n) })?;
+        let body = serde_json::to_vec(self).map_err(|cause| Error::Conflict {
+            what: format!("entry {} cannot be written: {cause}", self.n),
+        })?;
         if body.len() > MAX_RECORD_BYTES {
-            return Err(Error::Conflict { what: format!("entry {} is too long: {} bytes", self.n, body.len()) });
+            return Err(Error::Conflict {
+                what: format!("entry {} is too long: {} bytes", self.n, body.len()),
+            });
         }
         Ok(body)
     }
@@ -78,7 +81,14 @@ impl Record {
             }
         }
         let entry = entry(raw.entry).map_err(damaged)?;
-        Ok(Record { n, prev: raw.prev, at: raw.at, writer: raw.writer, operation: raw.operation, entry })
+        Ok(Record {
+            n,
+            prev: raw.prev,
+            at: raw.at,
+            writer: raw.writer,
+            operation: raw.operation,
+            entry,
+        })
     }
 }
 
@@ -91,8 +101,13 @@ fn entry(value: serde_json::Value) -> Result<Entry, String> {
     }
     // Anything but a plain `false` counts as required: a program that cannot read the mark must not
     // go past it.
-    let required = value.get("required").is_some_and(|mark| mark != &serde_json::Value::Bool(false));
-    Ok(Entry::Unknown { kind: kind.to_owned(), required })
+    let required = value
+        .get("required")
+        .is_some_and(|mark| mark != &serde_json::Value::Bool(false));
+    Ok(Entry::Unknown {
+        kind: kind.to_owned(),
+        required,
+    })
 }
 
 /// The object that holds entry `n`.

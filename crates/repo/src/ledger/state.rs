@@ -84,7 +84,10 @@ impl State {
     /// A state that breaks `rule`, to prove that the tests would notice.
     #[cfg(feature = "mutants")]
     pub fn ignoring(rule: Rule) -> State {
-        State { ignored: Some(rule), ..State::default() }
+        State {
+            ignored: Some(rule),
+            ..State::default()
+        }
     }
 
     /// Takes in the next object: its BLAKE3 and its record, or why there is none. Rules 2 and 3 are
@@ -120,7 +123,13 @@ impl State {
 
     fn unreadable(&mut self, what: &str) -> Verdict {
         self.n = self.n.saturating_add(1);
-        self.alarms.insert(self.n, Alarm { n: self.n, what: what.to_owned() });
+        self.alarms.insert(
+            self.n,
+            Alarm {
+                n: self.n,
+                what: what.to_owned(),
+            },
+        );
         Verdict::Void(Rule::Unreadable)
     }
 

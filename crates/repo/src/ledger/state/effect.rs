@@ -12,19 +12,47 @@ impl State {
             Entry::GenerationBegun { generation, .. } => {
                 self.generations.entry(generation).or_default();
             }
-            Entry::TimelineBegun { generation, timeline, .. } => {
+            Entry::TimelineBegun {
+                generation, timeline, ..
+            } => {
                 self.generations.entry(generation).or_default().insert(timeline);
             }
-            Entry::RunStarted { run, session, what, parent } => {
+            Entry::RunStarted {
+                run,
+                session,
+                what,
+                parent,
+            } => {
                 let writer = record.writer.clone();
-                let fact = Run { id: run.clone(), session, what, parent, writer, started: n, ended: None };
+                let fact = Run {
+                    id: run.clone(),
+                    session,
+                    what,
+                    parent,
+                    writer,
+                    started: n,
+                    ended: None,
+                };
                 self.runs.insert(run, fact);
             }
-            Entry::Committed { run, manifest, references, summary } => {
+            Entry::Committed {
+                run,
+                manifest,
+                references,
+                summary,
+            } => {
                 self.end_run(&run, n);
                 let references = references.backups;
                 let holds = Default::default();
-                let fact = Backup { id: run.clone(), committed: n, expired: None, manifest, references, summary, holds };
+                let fact = Backup {
+                    id: run.clone(),
+                    committed: n,
+                    expired: None,
+                    manifest,
+                    references,
+                    summary,
+                    holds,
+                };
                 self.backups.insert(run, fact);
             }
             Entry::Failed { run, .. } | Entry::Abandoned { run } => self.end_run(&run, n),
@@ -44,7 +72,15 @@ impl State {
                 }
             }
             Entry::Pinned { pin, backup, until } => {
-                self.pins.insert(pin.clone(), Pin { id: pin, backup, until, pinned: n });
+                self.pins.insert(
+                    pin.clone(),
+                    Pin {
+                        id: pin,
+                        backup,
+                        until,
+                        pinned: n,
+                    },
+                );
             }
             Entry::Unpinned { pin } => {
                 self.pins.remove(&pin);
@@ -60,15 +96,57 @@ impl State {
                     found.swept = Some(n);
                 }
             }
-            Entry::WalGap { generation, timeline, from, to, cause } => {
-                self.gaps.push(Gap { n, generation, timeline, from, to, cause });
+            Entry::WalGap {
+                generation,
+                timeline,
+                from,
+                to,
+                cause,
+            } => {
+                self.gaps.push(Gap {
+                    n,
+                    generation,
+                    timeline,
+                    from,
+                    to,
+                    cause,
+                });
             }
-            Entry::Verified { backup, level, outcome, seconds, found, .. } => {
-                self.proofs.push(Proof { n, at: record.at, backup, level, outcome, seconds, found });
+            Entry::Verified {
+                backup,
+                level,
+                outcome,
+                seconds,
+                found,
+                ..
+            } => {
+                self.proofs.push(Proof {
+                    n,
+                    at: record.at,
+                    backup,
+                    level,
+                    outcome,
+                    seconds,
+                    found,
+                });
             }
-            Entry::Drilled { backup, outcome, seconds, found, .. } => {
+            Entry::Drilled {
+                backup,
+                outcome,
+                seconds,
+                found,
+                ..
+            } => {
                 let level = Level::Restore;
-                self.proofs.push(Proof { n, at: record.at, backup, level, outcome, seconds, found });
+                self.proofs.push(Proof {
+                    n,
+                    at: record.at,
+                    backup,
+                    level,
+                    outcome,
+                    seconds,
+                    found,
+                });
             }
             Entry::RestoreRequested { request, .. } => {
                 self.requests.insert(request);
@@ -112,10 +190,27 @@ impl State {
         for run in objects.runs() {
             self.condemned_runs.insert(run.clone(), n);
         }
-        if let Condemned::Wal { generation, timeline, before } = &objects {
-            let horizon = self.wal_horizons.entry((generation.clone(), *timeline)).or_insert(*before);
+        if let Condemned::Wal {
+            generation,
+            timeline,
+            before,
+        } = &objects
+        {
+            let horizon = self
+                .wal_horizons
+                .entry((generation.clone(), *timeline))
+                .or_insert(*before);
             *horizon = (*horizon).max(*before);
         }
-        self.condemnations.insert(n, Condemnation { n, objects, cause, sweeping: None, swept: None });
+        self.condemnations.insert(
+            n,
+            Condemnation {
+                n,
+                objects,
+                cause,
+                sweeping: None,
+                swept: None,
+            },
+        );
     }
 }

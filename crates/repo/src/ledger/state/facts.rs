@@ -58,7 +58,11 @@ impl Backup {
     pub(super) fn needs(&self, objects: &Condemned) -> bool {
         match objects {
             Condemned::Runs { runs } | Condemned::List { runs, .. } => runs.iter().any(|run| self.uses(run)),
-            Condemned::Wal { generation, timeline, before } => self.needs_wal(generation, *timeline, *before),
+            Condemned::Wal {
+                generation,
+                timeline,
+                before,
+            } => self.needs_wal(generation, *timeline, *before),
         }
     }
 }

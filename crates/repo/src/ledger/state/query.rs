@@ -6,7 +6,11 @@ use crate::ledger::{Level, ObjectReference, Outcome};
 impl State {
     /// Unexpired backups, in the order of their commits.
     pub fn backups(&self) -> impl Iterator<Item = &Backup> {
-        let mut backups: Vec<&Backup> = self.backups.values().filter(|backup| backup.expired.is_none()).collect();
+        let mut backups: Vec<&Backup> = self
+            .backups
+            .values()
+            .filter(|backup| backup.expired.is_none())
+            .collect();
         backups.sort_by_key(|backup| backup.committed);
         backups.into_iter()
     }
@@ -64,19 +68,29 @@ impl State {
         }
         let needed = |run: &str| {
             let mut pinned = self.pins.values().filter_map(|pin| self.backups.get(&pin.backup));
-            let mut parents = self.open_runs().filter_map(|run| self.backups.get(run.parent.as_ref()?));
+            let mut parents = self
+                .open_runs()
+                .filter_map(|run| self.backups.get(run.parent.as_ref()?));
             self.backups().any(|backup| backup.uses(run))
                 || pinned.any(|backup| backup.uses(run))
                 || parents.any(|backup| backup.uses(run))
         };
-        let ended = self.runs.values().filter(|run| run.ended.is_some()).map(|run| run.id.as_str());
-        ended.filter(|run| !self.condemned_runs.contains_key(*run) && !needed(run)).collect()
+        let ended = self
+            .runs
+            .values()
+            .filter(|run| run.ended.is_some())
+            .map(|run| run.id.as_str());
+        ended
+            .filter(|run| !self.condemned_runs.contains_key(*run) && !needed(run))
+            .collect()
     }
 
     /// Condemnations that are not swept, oldest first. One with `sweeping` set may be carried out by
     /// anybody, after a crash also by somebody else.
     pub fn condemnations(&self) -> impl Iterator<Item = &Condemnation> {
-        self.condemnations.values().filter(|condemnation| condemnation.swept.is_none())
+        self.condemnations
+            .values()
+            .filter(|condemnation| condemnation.swept.is_none())
     }
 
     /// A condemnation by the number of its entry, swept ones included.
@@ -96,7 +110,9 @@ impl State {
 
     /// Whether that timeline of a generation has begun.
     pub fn knows_timeline(&self, generation: &str, timeline: u32) -> bool {
-        self.generations.get(generation).is_some_and(|timelines| timelines.contains(&timeline))
+        self.generations
+            .get(generation)
+            .is_some_and(|timelines| timelines.contains(&timeline))
     }
 
     /// The last entry copied from `source`, and the hash of its object.

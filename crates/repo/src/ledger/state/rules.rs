@@ -109,18 +109,31 @@ impl State {
             Entry::GenerationBegun { generation, .. } => {
                 self.void_if(self.generations.contains_key(generation), Rule::Generation)
             }
-            Entry::TimelineBegun { generation, timeline, .. } => {
+            Entry::TimelineBegun {
+                generation, timeline, ..
+            } => {
                 let known = self.generations.get(generation);
-                self.void_if(known.is_none_or(|timelines| timelines.contains(timeline)), Rule::Generation)
+                self.void_if(
+                    known.is_none_or(|timelines| timelines.contains(timeline)),
+                    Rule::Generation,
+                )
             }
             Entry::WalGap { generation, .. } => {
                 self.void_if(!self.generations.contains_key(generation), Rule::Generation)
             }
             Entry::RunStarted { run, parent, .. } => {
                 self.void_if(self.runs.contains_key(run), Rule::RunKnown)?;
-                self.void_if(parent.as_ref().is_some_and(|parent| !self.usable(parent)), Rule::ParentUnusable)
+                self.void_if(
+                    parent.as_ref().is_some_and(|parent| !self.usable(parent)),
+                    Rule::ParentUnusable,
+                )
             }
-            Entry::Committed { run, references, summary, .. } => self.check_commit(run, references, summary),
+            Entry::Committed {
+                run,
+                references,
+                summary,
+                ..
+            } => self.check_commit(run, references, summary),
             Entry::Failed { run, .. } | Entry::Abandoned { run } => self.void_if(!self.is_open(run), Rule::RunNotOpen),
             Entry::Expired { backup } => {
                 let known = self.unexpired(backup);
@@ -137,7 +150,10 @@ impl State {
             Entry::Unpinned { pin } => self.void_if(!self.pins.contains_key(pin), Rule::PinUnusable),
             Entry::Condemned { objects, .. } => self.check_condemned(objects),
             Entry::Sweeping { condemned } => {
-                let ready = self.condemnations.get(condemned).is_some_and(|found| found.swept.is_none());
+                let ready = self
+                    .condemnations
+                    .get(condemned)
+                    .is_some_and(|found| found.swept.is_none());
                 self.void_if(!ready, Rule::NotSweepable)?;
                 self.void_if(!self.alarms.is_empty(), Rule::Alarmed)
             }
@@ -167,13 +183,19 @@ impl State {
 
     fn check_commit(&self, run: &str, references: &References, summary: &Summary) -> Result<(), Rule> {
         self.void_if(!self.is_open(run), Rule::RunNotOpen)?;
-        let unknown = references.backups.iter().any(|reference| !self.backups.contains_key(reference));
+        let unknown = references
+            .backups
+            .iter()
+            .any(|reference| !self.backups.contains_key(reference));
         self.void_if(unknown, Rule::ReferenceUnknown)?;
         let mut used = references.backups.iter().map(String::as_str).chain([run]);
         let condemned = used.any(|run| self.condemned_runs.contains_key(run));
         self.void_if(condemned || self.wal_is_condemned(summary), Rule::ReferenceCondemned)?;
         let generation = summary.generation.as_ref();
-        self.void_if(generation.is_some_and(|found| !self.generations.contains_key(found)), Rule::Generation)
+        self.void_if(
+            generation.is_some_and(|found| !self.generations.contains_key(found)),
+            Rule::Generation,
+        )
     }
 
     fn wal_is_condemned(&self, summary: &Summary) -> bool {
@@ -182,7 +204,9 @@ impl State {
         else {
             return false;
         };
-        self.wal_horizons.get(&(generation.clone(), timeline)).is_some_and(|horizon| start < *horizon)
+        self.wal_horizons
+            .get(&(generation.clone(), timeline))
+            .is_some_and(|horizon| start < *horizon)
     }
 
     fn check_condemned(&self, objects: &Condemned) -> Result<(), Rule> {
@@ -209,7 +233,9 @@ impl State {
         if self.writers.is_empty() || matches!(entry, Entry::NoOp {}) {
             return true;
         }
-        self.writers.get(writer).is_some_and(|kinds| kinds.contains("*") || kinds.contains(entry.kind()))
+        self.writers
+            .get(writer)
+            .is_some_and(|kinds| kinds.contains("*") || kinds.contains(entry.kind()))
     }
 
     fn is_open(&self, run: &str) -> bool {
@@ -219,7 +245,10 @@ impl State {
     fn usable(&self, backup: &str) -> bool {
         self.backups.get(backup).is_some_and(|backup| {
             !self.condemned_runs.contains_key(&backup.id)
-                && !backup.references.iter().any(|reference| self.condemned_runs.contains_key(reference))
+                && !backup
+                    .references
+                    .iter()
+                    .any(|reference| self.condemned_runs.contains_key(reference))
                 && !self.wal_is_condemned(&backup.summary)
         })
     }
