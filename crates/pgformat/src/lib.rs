@@ -18,7 +18,7 @@ pub mod segment;
 pub mod tablespace_map;
 pub mod timeline;
 pub mod version;
-// wal
+pub mod wal;
 
 mod bytes;
 mod utc;

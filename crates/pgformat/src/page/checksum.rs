@@ -66,8 +66,8 @@ mod tests {
     fn plain(page: &[u8], block_number: u32) -> u16 {
         let word = |at: usize| u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]);
         let mut folded = block_number;
-        for column in 0..32 {
-            let mut hash = OFFSET_BASIS[column];
+        for (column, basis) in OFFSET_BASIS.iter().enumerate() {
+            let mut hash = *basis;
             for row in 0..page.len() / 128 + 2 {
                 let at = row * 128 + column * 4;
                 let value = match at {
