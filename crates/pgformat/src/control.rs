@@ -11,6 +11,7 @@ pub use checkpoint::Checkpoint;
 use crate::bytes::{u32_at, u64_at};
 use crate::error::{Error, Result};
 use crate::segment::SegmentSize;
+use crate::wal::Geometry;
 use crate::{Lsn, Major, Tli};
 
 /// Physical size of the file in bytes; the rest after the structure is zeros.
@@ -136,6 +137,11 @@ impl Control {
             return Err(Error::damaged(WHAT, "its checksum does not fit"));
         }
         parse_sound(content, control_version)
+    }
+
+    /// How the cluster's WAL is divided.
+    pub fn wal_geometry(&self) -> Result<Geometry> {
+        Geometry::new(self.wal_segment_size, self.wal_block_size)
     }
 
     /// Whether data pages carry checksums.

@@ -54,6 +54,7 @@ fn every_version_is_read() {
                 State::ShutDown
             }
         );
+        assert_eq!(control.wal_geometry(), Ok(Geometry::standard(control.wal_segment_size)));
         assert!(control.has_checksums());
         assert!(control.checkpoint.full_page_writes);
     }

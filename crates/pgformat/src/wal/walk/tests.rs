@@ -1,5 +1,6 @@
 use super::*;
 use crate::segment::SegmentSize;
+use crate::wal::record::{HEADER_BYTES, XlogRecord};
 use proptest::prelude::*;
 
 mod made;
