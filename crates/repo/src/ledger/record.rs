@@ -123,3 +123,102 @@ pub fn number(name: &str) -> Option<u64> {
     }
     digits.parse().ok().filter(|n| *n > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::What;
+
+    fn body(entry: &str) -> String {
+        let (prev, operation) = ("0".repeat(64), "a".repeat(32));
+        format!(r#"{{"n":1,"prev":"{prev}","at":5,"writer":"host","operation":"{operation}","entry":{entry}}}"#)
+    }
+
+    #[test]
+    fn an_entry_is_stored_as_the_format_says() {
+        let entry = Entry::RunStarted {
+            run: "r".into(),
+            session: "s".into(),
+            what: What::Receive,
+            parent: None,
+        };
+        let record = Record {
+            n: 1,
+            prev: "0".repeat(64),
+            at: 5,
+            writer: "host".into(),
+            operation: "a".repeat(32),
+            entry,
+        };
+        let stored = body(r#"{"kind":"run-started","run":"r","session":"s","what":"receive"}"#);
+        assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), stored);
+        assert_eq!(Record::decode(1, stored.as_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_kept_apart_and_its_mark_read() {
+        let read = |entry: &str| Record::decode(1, body(entry).as_bytes()).unwrap().entry;
+        let unknown = |required| Entry::Unknown {
+            kind: "teleported".into(),
+            required,
+        };
+        assert_eq!(read(r#"{"kind":"teleported","where":[1]}"#), unknown(false));
+        assert_eq!(read(r#"{"kind":"teleported","required":false}"#), unknown(false));
+        assert_eq!(read(r#"{"kind":"teleported","required":true}"#), unknown(true));
+        assert_eq!(read(r#"{"kind":"teleported","required":"perhaps"}"#), unknown(true));
+    }
+
+    #[test]
+    fn what_is_no_record_is_damaged_and_nothing_panics() {
+        let good = body(r#"{"kind":"no-op"}"#);
+        assert!(Record::decode(1, good.as_bytes()).is_ok());
+        assert!(matches!(Record::decode(2, good.as_bytes()), Err(Error::Damaged { .. })));
+        for length in 0..good.len() {
+            assert!(Record::decode(1, &good.as_bytes()[..length]).is_err());
+        }
+        for bad in [
+            body(r#"{"kind":"no-op","more":1}"#),
+            body(r#"{"kind":"swept"}"#),
+            body(r#"{"kind":"swept","condemned":-1}"#),
+            body(r#"{"kind":"swept","condemned":1,"extra":2}"#),
+            body(r#"{"kind":7}"#),
+            body("[]"),
+            body(&"[".repeat(100_000)),
+            good.replace("aaaa", "AAAA"),
+            good.replace("\"at\":5", "\"at\":5,\"further\":1"),
+            " ".repeat(MAX_RECORD_BYTES + 1),
+        ] {
+            assert!(
+                matches!(Record::decode(1, bad.as_bytes()), Err(Error::Damaged { .. })),
+                "{bad:.200}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_name_in_the_list() {
+        // serde names the kinds it knows when it meets one that it does not.
+        let text = serde_json::from_str::<Entry>(r#"{"kind":"?"}"#)
+            .unwrap_err()
+            .to_string();
+        let known: Vec<&str> = text.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, KINDS);
+        let entry = Entry::Abandoned { run: "r".into() };
+        assert_eq!(serde_json::to_value(&entry).unwrap()["kind"], entry.kind());
+    }
+
+    #[test]
+    fn names_are_twelve_digits_from_one() {
+        assert_eq!(name(12), "ledger/000000000012");
+        assert_eq!(number("ledger/000000000012"), Some(12));
+        for other in [
+            "ledger/12",
+            "ledger/000000000000",
+            "ledger/00000000001x",
+            "ledger/0000000000012",
+            "packs/1",
+        ] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+}

@@ -42,6 +42,8 @@ mod effect;
 mod facts;
 mod query;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
