@@ -69,8 +69,10 @@ impl FaultyStore {
         }
     }
 
-    /// From now on it behaves like this, for everybody.
+    /// From now on it behaves like this, for everybody; a burst under way ends. What is delayed already
+    /// still arrives.
     pub fn set_faults(&self, faults: Faults) {
+        lock(&self.objects).burst_until = Duration::ZERO;
         *lock(&self.faults) = faults;
     }
 
