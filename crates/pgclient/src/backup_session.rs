@@ -174,9 +174,7 @@ fn missing_right(error: Error, session: &Session) -> Error {
     let (role, database) = (session.conninfo().user(), session.conninfo().dbname());
     Error::MissingRight {
         what: format!("role \"{role}\" may not start and stop backups in database \"{database}\""),
-        grant: format!(
-            "{} -- in database \"{database}\"",
-            grants_for_backup(session.major(), role)
-        ),
+        // Function rights are kept per database; that is why the sentence names it.
+        grant: grants_for_backup(session.major(), role),
     }
 }

@@ -2,15 +2,27 @@
 
 use crate::{Error, conninfo::Conninfo};
 
+/// What a connection is for; the server's words are translated, so they do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Sql,
+    Replication,
+}
+
 /// An error that the server reported, by its SQLSTATE.
 pub(crate) struct Reported<'a> {
+    pub(crate) purpose: Purpose,
     pub(crate) sqlstate: &'a str,
     pub(crate) message: &'a str,
 }
 
 /// An error answer during start-up and authentication.
 pub(crate) fn while_connecting(server: &str, conninfo: &Conninfo, reported: &Reported<'_>) -> Error {
-    let Reported { sqlstate, message } = reported;
+    let Reported {
+        purpose,
+        sqlstate,
+        message,
+    } = reported;
     match *sqlstate {
         state if state.starts_with("28") => Error::Authentication {
             server: server.to_owned(),
@@ -23,11 +35,21 @@ pub(crate) fn while_connecting(server: &str, conninfo: &Conninfo, reported: &Rep
             server: server.to_owned(),
             source: (*message).to_owned().into(),
         },
-        // A walsender for a role without the attribute (InitPostgres reports insufficient_privilege).
-        "42501" if message.contains("replication") || message.contains("REPLICATION") => Error::MissingRight {
-            what: format!("role {} may not replicate: {message}", identifier(conninfo.user())),
-            grant: format!("ALTER ROLE {} REPLICATION;", identifier(conninfo.user())),
-        },
+        // `insufficient_privilege`: without the attribute, or without the right to connect (InitPostgres).
+        "42501" => {
+            let (role, database) = (identifier(conninfo.user()), identifier(conninfo.dbname()));
+            let (act, grant) = match purpose {
+                Purpose::Replication => ("replicate".to_owned(), format!("ALTER ROLE {role} REPLICATION;")),
+                Purpose::Sql => (
+                    format!("connect to {database}"),
+                    format!("GRANT CONNECT ON DATABASE {database} TO {role};"),
+                ),
+            };
+            Error::MissingRight {
+                what: format!("role {role} may not {act}: {message}"),
+                grant,
+            }
+        }
         // PgBouncer's answer to start-up parameters that a pooled connection cannot have.
         "08P01" if message.contains("unsupported startup parameter") => Error::Pooler {
             server: server.to_owned(),
@@ -51,6 +73,7 @@ pub(crate) fn connect_error(
 ) -> Error {
     if let Some(reported) = error.as_db_error() {
         let reported = Reported {
+            purpose: Purpose::Sql,
             sqlstate: reported.code().code(),
             message: reported.message(),
         };

@@ -3,13 +3,13 @@
 //! Invariant: no server outlives the [`Cluster`] that started it (unless this program itself is killed).
 
 mod binaries;
+mod initdb;
 mod pidfile;
 mod process;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Seek, SeekFrom},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown},
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
     time::{Duration, Instant},
@@ -20,53 +20,24 @@ use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::{
     binaries::Binaries,
+    initdb::Initdb,
     pidfile::{Status, is_running},
     process::RunAs,
 };
 use self::{
-    pidfile::PidFile,
-    process::{cannot_run, command, describe, run, tail},
+    pidfile::{PidFile, is_alive},
+    process::{cannot_run, children, command, describe, give, log_tail},
 };
 use crate::{Error, Result, conninfo::Conninfo};
 
 /// How often a server is looked at while it starts or stops.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How much of a log goes into an error.
-const LOG_TAIL_BYTES: u64 = 4000;
 /// How long a dropped server may take for its immediate shutdown; it kills its own children after 5 seconds.
 const DROP_TIMEOUT: Duration = Duration::from_secs(7);
+/// How long children may need to notice that their server is gone; they watch a pipe and need milliseconds.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(10);
 /// `sun_path` holds 108 bytes with the closing zero.
 const SOCKET_PATH_MAX: usize = 107;
-
-/// How a new cluster is made.
-#[derive(Debug, Clone)]
-pub struct Initdb {
-    /// Name of the bootstrap superuser.
-    pub superuser: String,
-    /// Whether pages carry checksums.
-    pub data_checksums: bool,
-    /// MiB of a WAL segment.
-    pub wal_segment_mebibytes: u32,
-    /// Authentication for all connections, as in `pg_hba.conf`.
-    pub authentication: String,
-    /// User and group to run as; must be given if we are root.
-    pub run_as: Option<RunAs>,
-    /// More arguments.
-    pub arguments: Vec<String>,
-}
-
-impl Default for Initdb {
-    fn default() -> Self {
-        Self {
-            superuser: "postgres".to_owned(),
-            data_checksums: true,
-            wal_segment_mebibytes: 16,
-            authentication: "trust".to_owned(),
-            run_as: None,
-            arguments: Vec::new(),
-        }
-    }
-}
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -93,7 +64,8 @@ pub enum StopMode {
     Immediate,
 }
 
-/// A server that we started. Dropping it shuts it down at once, waiting a few seconds for that.
+/// A server that we started. Dropping it shuts it down at once; that blocks the thread for up to some seconds, so
+/// [`Cluster::stop`] is the way to end it where there is a choice.
 #[derive(Debug)]
 pub struct Cluster {
     data_dir: PathBuf,
@@ -103,34 +75,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a new, empty cluster. The directory is created, with the user to run as for owner.
-    pub async fn initdb(binaries: &Binaries, data_dir: &Path, how: &Initdb) -> Result<()> {
-        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(data_dir);
-        made.map_err(|source| Error::Local {
-            doing: "create",
-            path: data_dir.to_owned(),
-            source,
-        })?;
-        give(data_dir, how.run_as)?;
-        let mut arguments = vec![
-            format!("--pgdata={}", data_dir.display()),
-            format!("--username={}", how.superuser),
-            format!("--auth={}", how.authentication),
-            format!("--wal-segsize={}", how.wal_segment_mebibytes),
-            "--encoding=UTF8".to_owned(),
-            "--locale=C".to_owned(),
-            "--no-sync".to_owned(),
-        ];
-        match (how.data_checksums, binaries.major() >= pgformat::Major::V18) {
-            (true, false) => arguments.push("--data-checksums".to_owned()),
-            (false, true) => arguments.push("--no-data-checksums".to_owned()),
-            // On by default from 18 on, off before.
-            _ => {}
-        }
-        arguments.extend(how.arguments.iter().cloned());
-        run(&binaries.program("initdb"), &arguments, how.run_as).await
-    }
-
     /// Starts `postgres` on the directory; does not wait until it is ready.
     ///
     /// # Errors
@@ -287,12 +231,18 @@ impl Cluster {
         })
     }
 
-    /// Kills the server's main process as a crash would; its children notice and end. Waits for the
-    /// main process only.
-    pub fn kill_9(mut self) -> Result<()> {
+    /// Kills the server's main process as a crash would. Waits until its children have noticed and ended:
+    /// before that no server can start on the directory.
+    pub async fn kill_9(mut self) -> Result<()> {
+        let children = children(self.child.id());
         self.signal(Signal::KILL)?;
         let waited = self.child.wait();
         self.exited = Some(waited.map_err(|source| cannot_run(&self.data_dir, source))?);
+        let began = Instant::now();
+        let mut ticks = interval(POLL_INTERVAL);
+        while began.elapsed() < ORPHAN_TIMEOUT && children.iter().any(|child| is_alive(*child)) {
+            ticks.tick().await;
+        }
         Ok(())
     }
 
@@ -344,24 +294,4 @@ impl Drop for Cluster {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// Makes the user to run as the owner.
-fn give(path: &Path, run_as: Option<RunAs>) -> Result<()> {
-    let Some((user, group)) = run_as else { return Ok(()) };
-    chown(path, Some(user), Some(group)).map_err(|source| Error::Local {
-        doing: "change the owner of",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn log_tail(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let length = file.seek(SeekFrom::End(0))?;
-    let begin = length.saturating_sub(LOG_TAIL_BYTES.saturating_mul(2));
-    file.seek(SeekFrom::Start(begin))?;
-    let mut bytes = Vec::new();
-    file.take(LOG_TAIL_BYTES.saturating_mul(2)).read_to_end(&mut bytes)?;
-    Ok(tail(&bytes, usize::try_from(LOG_TAIL_BYTES).unwrap_or(usize::MAX)))
 }

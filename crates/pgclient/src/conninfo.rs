@@ -5,6 +5,8 @@
 //!
 //! Invariant: the password is in one field only, and no text that this module makes contains it.
 
+mod account;
+mod choices;
 mod keywords;
 pub(crate) mod passfile;
 mod render;
@@ -16,7 +18,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 
 use secrecy::SecretString;
 
-pub use self::settings::{ChannelBinding, SslMode, SslNegotiation, SslRoot, TargetSession};
+pub use self::choices::{ChannelBinding, SslMode, SslNegotiation, SslRoot, TargetSession};
 use self::{keywords::KEYWORDS, settings::Merged};
 use crate::Result;
 
@@ -100,7 +102,7 @@ impl Conninfo {
             .map(str::to_owned)
             .or_else(|| environment("PGSERVICE"))
         {
-            merged.fill(service::load(&service, &settings::service_files(&merged, environment))?);
+            merged.fill(service::load(&service, &account::service_files(&merged, environment))?);
         }
         for keyword in KEYWORDS {
             // An empty variable counts as unset, as in libpq.

@@ -3,6 +3,7 @@
 //! Own client because tokio-postgres opens no replication connections and knows no CopyBoth.
 
 mod authentication;
+mod event;
 mod fields;
 mod stream;
 mod wire;
@@ -16,14 +17,14 @@ use pgformat::{
 };
 use postgres_protocol::message::frontend;
 
-pub use self::stream::{WalEvent, WalStream};
+pub use self::{event::WalEvent, stream::WalStream};
 use self::{
     fields::{ErrorFields, data_row},
     wire::{Message, Wire},
 };
 use crate::{
     Error, Result,
-    classify::{Reported, while_connecting},
+    classify::{Purpose, Reported, while_connecting},
     connect::refuse_other_target,
     conninfo::{Conninfo, Host, TargetSession},
     hosts::{Opener, first_that_opens},
@@ -281,6 +282,7 @@ async fn parameters(wire: &mut Wire, conninfo: &Conninfo) -> Result<BTreeMap<Str
             Some(Message { tag: b'E', body }) => {
                 let error = ErrorFields::parse(&body);
                 let reported = Reported {
+                    purpose: Purpose::Replication,
                     sqlstate: &error.sqlstate,
                     message: &error.message,
                 };

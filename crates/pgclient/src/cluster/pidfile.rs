@@ -84,7 +84,7 @@ pub fn is_running(data_dir: &Path) -> Result<Option<i32>> {
     Ok((is_alive(file.pid) && may_be_postgres(file.pid)).then_some(file.pid))
 }
 
-fn is_alive(pid: i32) -> bool {
+pub(super) fn is_alive(pid: i32) -> bool {
     // "Not permitted" means that it exists and is another user's.
     Pid::from_raw(pid).is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }

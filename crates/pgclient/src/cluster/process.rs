@@ -1,8 +1,12 @@
 //! Runs PostgreSQL's programs: arguments as an array, no shell, a clean environment, never as root.
 
 use std::{
-    io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::{
+        fs::chown,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::Path,
     process::{Command, ExitStatus, Stdio},
 };
@@ -16,6 +20,8 @@ pub type RunAs = (u32, u32);
 const KEPT_VARIABLES: [&str; 4] = ["PATH", "LANG", "HOME", "TZ"];
 /// How much of a program's output goes into an error.
 const OUTPUT_TAIL_BYTES: usize = 2000;
+/// How much of a log goes into an error.
+const LOG_TAIL_BYTES: u64 = 4000;
 
 /// A command with a clean environment in its own process group, so that a Ctrl-C in our terminal does not
 /// stop a server behind our back.
@@ -62,6 +68,15 @@ pub(super) fn cannot_run(program: &Path, source: io::Error) -> Error {
     }
 }
 
+/// The processes that this one has started and that live; none where the system does not tell.
+pub(super) fn children(pid: u32) -> Vec<i32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
 /// How a process ended, for people.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -72,7 +87,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
 }
 
 /// The end of a text, whole lines.
-pub(super) fn tail(text: &[u8], bytes: usize) -> String {
+fn tail(text: &[u8], bytes: usize) -> String {
     let cut = text.get(text.len().saturating_sub(bytes)..).unwrap_or_default();
     let cut = String::from_utf8_lossy(cut);
     let whole = if text.len() > bytes {
@@ -81,4 +96,25 @@ pub(super) fn tail(text: &[u8], bytes: usize) -> String {
         &*cut
     };
     whole.trim().to_owned()
+}
+
+/// Makes the user to run as the owner.
+pub(super) fn give(path: &Path, run_as: Option<RunAs>) -> Result<()> {
+    let Some((user, group)) = run_as else { return Ok(()) };
+    chown(path, Some(user), Some(group)).map_err(|source| Error::Local {
+        doing: "change the owner of",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The end of a log file, for an error.
+pub(super) fn log_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    let begin = length.saturating_sub(LOG_TAIL_BYTES.saturating_mul(2));
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES.saturating_mul(2)).read_to_end(&mut bytes)?;
+    Ok(tail(&bytes, usize::try_from(LOG_TAIL_BYTES).unwrap_or(usize::MAX)))
 }

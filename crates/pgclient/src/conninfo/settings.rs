@@ -1,77 +1,17 @@
 //! From keywords and their texts to a checked [`Conninfo`].
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
 use super::{
-    CONNECT_TIMEOUT_DEFAULT, Conninfo, Environment, Host, PORT_DEFAULT, SOCKET_DIRECTORIES,
+    CONNECT_TIMEOUT_DEFAULT, ChannelBinding, Conninfo, Environment, Host, PORT_DEFAULT, SOCKET_DIRECTORIES, SslMode,
+    SslNegotiation, SslRoot, TargetSession,
+    account::{home_directory, os_user},
+    choices::{CHANNEL_BINDINGS, SSL_MODES, SSL_NEGOTIATIONS, TARGETS},
     keywords::{Keyword, Use, wrong},
 };
 use crate::Result;
-
-/// `sslmode`, with libpq's meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// TLS only if the server does not want us without.
-    Allow,
-    /// TLS if the server has it.
-    Prefer,
-    /// TLS always; who the server is is not checked, unless a root certificate is given.
-    Require,
-    /// TLS, and the certificate comes from a trusted authority.
-    VerifyCa,
-    /// TLS, a trusted certificate, and it is for the host's name.
-    VerifyFull,
-}
-
-/// `sslnegotiation`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslNegotiation {
-    /// Ask first (every version).
-    Postgres,
-    /// Begin with TLS at once (17 and newer).
-    Direct,
-}
-
-/// Whom to trust for certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SslRoot {
-    /// Nobody was named.
-    None,
-    /// The authorities that this machine trusts (`sslrootcert=system`).
-    System,
-    /// A file of certificates in PEM form.
-    File(PathBuf),
-}
-
-/// `channel_binding`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelBinding {
-    /// Never.
-    Disable,
-    /// Where the server offers it over TLS.
-    Prefer,
-    /// Always; anything else is refused, also a server that asks for no password.
-    Require,
-}
-
-/// `target_session_attrs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetSession {
-    /// Any server.
-    Any,
-    /// One that is not in recovery and lets transactions write.
-    ReadWrite,
-    /// One where transactions cannot write by default.
-    ReadOnly,
-    /// One that is not in recovery.
-    Primary,
-    /// One that is in recovery.
-    Standby,
-}
 
 /// What has been said so far; what was said first stays.
 #[derive(Default)]
@@ -142,14 +82,7 @@ impl Merged {
         if system && ssl_mode != SslMode::VerifyFull {
             return Err(wrong("sslrootcert=system needs sslmode=verify-full"));
         }
-        let ssl_negotiation = self.word(
-            "sslnegotiation",
-            &[
-                ("postgres", SslNegotiation::Postgres),
-                ("direct", SslNegotiation::Direct),
-            ],
-            SslNegotiation::Postgres,
-        )?;
+        let ssl_negotiation = self.word("sslnegotiation", SSL_NEGOTIATIONS, SslNegotiation::Postgres)?;
         if ssl_negotiation == SslNegotiation::Direct && ssl_mode < SslMode::Require {
             return Err(wrong("sslnegotiation=direct needs sslmode=require or stronger"));
         }
@@ -166,15 +99,7 @@ impl Merged {
             (Some(_), None) => return Err(wrong("sslcert is given without sslkey")),
             (None, _) => None,
         };
-        let channel_binding = self.word(
-            "channel_binding",
-            &[
-                ("disable", ChannelBinding::Disable),
-                ("prefer", ChannelBinding::Prefer),
-                ("require", ChannelBinding::Require),
-            ],
-            ChannelBinding::Prefer,
-        )?;
+        let channel_binding = self.word("channel_binding", CHANNEL_BINDINGS, ChannelBinding::Prefer)?;
         let target = self.word("target_session_attrs", TARGETS, TargetSession::Any)?;
         let user = match self.get("user") {
             Some(user) => user.to_owned(),
@@ -278,62 +203,4 @@ impl Merged {
         }
         Ok(hosts)
     }
-}
-
-const SSL_MODES: &[(&str, SslMode)] = &[
-    ("disable", SslMode::Disable),
-    ("allow", SslMode::Allow),
-    ("prefer", SslMode::Prefer),
-    ("require", SslMode::Require),
-    ("verify-ca", SslMode::VerifyCa),
-    ("verify-full", SslMode::VerifyFull),
-];
-const TARGETS: &[(&str, TargetSession)] = &[
-    ("any", TargetSession::Any),
-    ("read-write", TargetSession::ReadWrite),
-    ("read-only", TargetSession::ReadOnly),
-    ("primary", TargetSession::Primary),
-    ("standby", TargetSession::Standby),
-];
-
-/// Where services may be defined: the user's file first, then the system's.
-pub(super) fn service_files(merged: &Merged, environment: &Environment<'_>) -> Vec<PathBuf> {
-    let named = merged
-        .get("servicefile")
-        .map(str::to_owned)
-        .or_else(|| environment("PGSERVICEFILE"));
-    let own = named
-        .map(PathBuf::from)
-        .or_else(|| Some(home_directory(environment)?.join(".pg_service.conf")));
-    let system = environment("PGSYSCONFDIR").unwrap_or_else(|| "/etc/postgresql-common".to_owned());
-    own.into_iter()
-        .chain([PathBuf::from(system).join("pg_service.conf")])
-        .collect()
-}
-
-fn home_directory(environment: &Environment<'_>) -> Option<PathBuf> {
-    environment("HOME")
-        .filter(|home| !home.is_empty())
-        .or_else(|| account_field(5))
-        .map(PathBuf::from)
-}
-
-/// The name of the user that runs this process: the account's, else what the environment says
-/// (accounts from a directory service are not in `/etc/passwd`).
-fn os_user(environment: &Environment<'_>) -> Option<String> {
-    account_field(0)
-        .or_else(|| environment("USER"))
-        .or_else(|| environment("LOGNAME"))
-}
-
-/// One field of this process's line in `/etc/passwd` (0 name, 5 home).
-fn account_field(field: usize) -> Option<String> {
-    let user_id = rustix::process::geteuid().as_raw().to_string();
-    let accounts = fs::read_to_string("/etc/passwd").ok()?;
-    let account = accounts.lines().find(|line| line.split(':').nth(2) == Some(&user_id))?;
-    account
-        .split(':')
-        .nth(field)
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
 }

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{fields, wire::Wire};
 use crate::{
     Error, Result,
-    classify::{Reported, no_password, while_connecting},
+    classify::{Purpose, Reported, no_password, while_connecting},
     conninfo::{ChannelBinding, Conninfo, Host, passfile::Lookup},
 };
 
@@ -160,6 +160,7 @@ async fn request(wire: &mut Wire, conninfo: &Conninfo) -> Result<(u32, Bytes)> {
         b'E' => {
             let error = fields::ErrorFields::parse(&message.body);
             let reported = Reported {
+                purpose: Purpose::Replication,
                 sqlstate: &error.sqlstate,
                 message: &error.message,
             };

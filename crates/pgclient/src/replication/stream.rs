@@ -5,15 +5,14 @@
 
 use std::{io, time::Duration};
 
-use bytes::Bytes;
 use pgformat::{
-    Lsn, Tli,
+    Lsn,
     protocol::{NextTimeline, Reply, StandbyStatus, StreamMessage},
 };
 use postgres_protocol::message::frontend::{self, CopyData};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Replication, read_next_timeline, wire::Message};
+use super::{Replication, WalEvent, read_next_timeline, wire::Message};
 use crate::{Error, Result};
 
 /// How often the server hears from us: a sixth of `wal_sender_timeout`'s default of 60 seconds.
@@ -28,33 +27,6 @@ const SILENCE_LAST_LOOK: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DOING: &str = "stream WAL";
-
-/// What comes out of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WalEvent {
-    /// WAL, beginning exactly where the last one ended.
-    Data {
-        /// Position of the first byte.
-        start: Lsn,
-        /// The bytes; they may begin and end anywhere.
-        bytes: Bytes,
-        /// How far the server's WAL reached.
-        server_end: Lsn,
-    },
-    /// Nothing new, but the server lives.
-    Keepalive {
-        /// How far the server's WAL reaches.
-        server_end: Lsn,
-    },
-    /// The timeline ended; WAL goes on elsewhere. Nothing follows this.
-    EndOfTimeline {
-        /// The timeline that goes on; `None` if the server does not say.
-        next: Option<Tli>,
-        /// Where the next one begins; the last bytes received may lie beyond it only if the server was
-        /// promoted without us.
-        switch: Lsn,
-    },
-}
 
 /// A running stream. All methods may be cancelled without losing anything.
 ///

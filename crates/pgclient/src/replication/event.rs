@@ -1,0 +1,31 @@
+//! What a WAL stream gives.
+
+use bytes::Bytes;
+use pgformat::{Lsn, Tli};
+
+/// What comes out of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WalEvent {
+    /// WAL, beginning exactly where the last one ended.
+    Data {
+        /// Position of the first byte.
+        start: Lsn,
+        /// The bytes; they may begin and end anywhere.
+        bytes: Bytes,
+        /// How far the server's WAL reached.
+        server_end: Lsn,
+    },
+    /// Nothing new, but the server lives.
+    Keepalive {
+        /// How far the server's WAL reaches.
+        server_end: Lsn,
+    },
+    /// The timeline ended; WAL goes on elsewhere. Nothing follows this.
+    EndOfTimeline {
+        /// The timeline that goes on; `None` if the server does not say.
+        next: Option<Tli>,
+        /// Where the next one begins; the last bytes received may lie beyond it only if the server was
+        /// promoted without us.
+        switch: Lsn,
+    },
+}
