@@ -9,7 +9,7 @@ use pgformat::Major;
 use crate::server::{LONG, Server};
 
 #[tokio::test]
-async fn a_server_gets_nothing_of_our_environment_and_no_secret_in_its_arguments() {
+async fn a_server_gets_nothing_of_our_environment_but_paths_and_language() {
     let server = Server::new("", &[]).await;
     let pid = server.cluster.as_ref().unwrap().pid();
     // Set by cargo for every test.
