@@ -108,7 +108,7 @@ impl Leaf {
                 *source = into.intern(id);
             }
         };
-        let mut extent = |extent: &mut Extent, each: &mut dyn FnMut(&mut u32)| {
+        let extent = |extent: &mut Extent, each: &mut dyn FnMut(&mut u32)| {
             each(&mut extent.pages_at.source);
             if let Some(base) = &mut extent.base {
                 each(&mut base.source);

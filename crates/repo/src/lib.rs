@@ -12,6 +12,8 @@ pub mod envelope;
 pub mod keys;
 pub mod leaf;
 pub mod ledger;
+pub mod manifest;
+pub mod map;
 pub mod names;
 pub mod pack;
 pub mod retry;
@@ -19,9 +21,16 @@ pub mod runtime;
 pub mod session;
 pub mod sources;
 pub mod store;
+pub mod table;
+pub mod wal;
 
+mod decimal;
 mod error;
+mod malformed;
 mod repository;
+mod series;
+#[cfg(test)]
+mod test_folder;
 
 pub use backup_id::BackupId;
 pub use error::{Error, Result};

@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn a_list_reads_back_and_keeps_its_numbers() {
         let mut sources = Sources::new(id(0));
-        assert_eq!((sources.intern(id(3)), sources.intern(id(2)), sources.intern(id(3))), (1, 2, 1));
+        assert_eq!(
+            (sources.intern(id(3)), sources.intern(id(2)), sources.intern(id(3))),
+            (1, 2, 1)
+        );
         let mut bytes = Vec::new();
         sources.encode(&mut bytes);
         assert!(bytes.len() <= sources.encoded_length());

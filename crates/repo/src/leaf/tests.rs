@@ -107,10 +107,7 @@ fn a_leaf_that_does_not_cover_its_pages_exactly_is_refused() {
 
 #[test]
 fn a_reference_to_an_unlisted_source_or_slot_is_refused() {
-    let other = PageRef {
-        source: 1,
-        ..at(0, 0)
-    };
+    let other = PageRef { source: 1, ..at(0, 0) };
     let leaf = bytes(&Leaf::Whole(vec![extent(1, other)]));
     assert!(decoded(&leaf, 1, 2).is_ok());
     assert!(decoded(&leaf, 1, 1).is_err());

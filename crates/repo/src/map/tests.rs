@@ -1,0 +1,173 @@
+use super::{reader::find, *};
+use crate::{
+    bytes_codec::{put_text, put_varint},
+    envelope::{Kind, Pin},
+    leaf::{Extent, Leaf, LeafRef, PageRef},
+    manifest::{Needed, ObjectRef},
+    names,
+    sources::Sources,
+    table::LeafSlot,
+    test_folder::{TestFolder, id, owner_only, reaction},
+};
+use futures::executor::block_on;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// A leaf of one page an extent, each in another pack.
+fn scattered(pages: u32, source: u32, seed: u32) -> Leaf {
+    let extent = |number: u32| Extent {
+        pages: 1,
+        pages_at: PageRef {
+            source,
+            pack: seed.wrapping_add(number.wrapping_mul(2_654_435_761)),
+            frame: 0,
+            slot: number % 32,
+        },
+        base: None,
+    };
+    Leaf::Whole((0..pages).map(extent).collect())
+}
+
+fn needed(sources: &Sources, maps: &[Written]) -> Arc<Needed> {
+    let entry = |(number, map): (u32, &Written)| ObjectRef {
+        source: 0,
+        number,
+        size: map.pin.size as u32,
+        directory: map.directory,
+        hash: map.pin.hash,
+    };
+    Arc::new(Needed {
+        sources: sources.clone(),
+        packs: Vec::new(),
+        maps: (0..).zip(maps).map(entry).collect(),
+    })
+}
+
+#[test]
+fn leaves_read_back_in_any_order_and_by_any_list_of_sources() {
+    let folder = TestFolder::new();
+    let mut sources = Sources::new(id(0));
+    sources.intern(id(1));
+    block_on(async {
+        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
+        let mut places = Vec::new();
+        for seed in 0..300 {
+            let leaf = scattered(100, seed % 2, seed);
+            places.push((writer.push(&leaf, 100, &sources).await.unwrap(), leaf));
+        }
+        let maps = writer.finish(&sources).await.unwrap();
+        assert!(places.last().unwrap().0.frame > 1, "it has but one frame");
+
+        let mut reader = MapReader::new(&folder.repository, needed(&sources, &maps)).unwrap();
+        for (at, leaf) in places.iter().rev() {
+            assert_eq!(&reader.leaf(at, 100, &mut sources).await.unwrap(), leaf);
+        }
+        // A later backup that refers to this one's leaves numbers the two the other way round.
+        let mut later = Sources::new(id(7));
+        let source = later.intern(id(1));
+        let (at, _) = &places[1];
+        let moved = LeafRef {
+            source: later.intern(id(0)),
+            ..*at
+        };
+        let leaf = reader.leaf(&moved, 100, &mut later).await.unwrap();
+        assert_eq!(leaf, scattered(100, source, 1));
+        assert_eq!(reaction(reader.leaf(at, 99, &mut sources).await), "damaged");
+        let beyond = LeafRef { number: 9999, ..*at };
+        assert_eq!(reaction(reader.leaf(&beyond, 100, &mut sources).await), "damaged");
+        let unnamed = LeafRef { map: 9, ..*at };
+        assert_eq!(reaction(reader.leaf(&unnamed, 100, &mut sources).await), "damaged");
+        let unlisted = LeafRef { source: 9, ..*at };
+        assert_eq!(reaction(reader.leaf(&unlisted, 100, &mut sources).await), "damaged");
+    });
+}
+
+#[test]
+fn many_leaves_go_on_in_a_next_object() {
+    let folder = TestFolder::new();
+    let sources = Sources::new(id(0));
+    block_on(async {
+        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
+        let (mut last, mut seed) = (
+            LeafRef {
+                source: 0,
+                map: 0,
+                frame: 0,
+                number: 0,
+            },
+            0,
+        );
+        while last.map == 0 {
+            seed += 1;
+            last = writer.push(&scattered(2048, 0, seed), 2048, &sources).await.unwrap();
+        }
+        let maps = writer.finish(&sources).await.unwrap();
+        assert!(maps.len() == 2 && maps[0].pin.size <= 32 << 20);
+        let mut reader = MapReader::new(&folder.repository, needed(&sources, &maps)).unwrap();
+        let leaf = reader.leaf(&last, 2048, &mut sources.clone()).await.unwrap();
+        assert_eq!(leaf, scattered(2048, 0, seed));
+    });
+}
+
+#[test]
+fn a_short_leaf_stands_in_the_table() {
+    let folder = TestFolder::new();
+    let sources = Sources::new(id(0));
+    block_on(async {
+        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
+        let four = writer.place(scattered(4, 0, 0), 4, &sources).await.unwrap();
+        assert_eq!(four, LeafSlot::Inline(scattered(4, 0, 0)));
+        let five = writer.place(scattered(5, 0, 0), 5, &sources).await.unwrap();
+        assert!(matches!(five, LeafSlot::Ref(_)));
+        assert_eq!(reaction(writer.push(&scattered(5, 0, 0), 6, &sources).await), "damaged");
+        assert_eq!(reaction(writer.push(&scattered(5, 1, 0), 5, &sources).await), "damaged");
+        assert_eq!(
+            reaction(writer.push(&scattered(5, 0, 0), 5, &Sources::new(id(1))).await),
+            "damaged"
+        );
+    });
+}
+
+#[test]
+fn a_patched_leaf_is_neither_written_nor_followed() {
+    let folder = TestFolder::new();
+    let sources = Sources::new(id(0));
+    let base = LeafRef {
+        source: 0,
+        map: 0,
+        frame: 0,
+        number: 0,
+    };
+    let patch = Leaf::Patch {
+        base,
+        overrides: Vec::new(),
+    };
+    let (mut encoded, mut frame) = (Vec::new(), Vec::new());
+    patch.encode(&mut encoded);
+    put_varint(&mut frame, 1);
+    put_text(&mut frame, &encoded);
+    let pin: Pin = folder.put_raw(Kind::Map, &names::map(&id(0), 0), &[&frame], owner_only(id(0)));
+    block_on(async {
+        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
+        assert_eq!(reaction(writer.push(&patch, 9, &sources).await), "unsupported");
+
+        let sealed = folder
+            .repository
+            .open_pinned(Kind::Map, &names::map(&id(0), 0), &pin)
+            .await;
+        let directory = sealed.unwrap().tail.directory_length;
+        let needed = needed(&sources, &[Written { pin, directory }]);
+        let mut reader = MapReader::new(&folder.repository, needed).unwrap();
+        assert_eq!(
+            reaction(reader.leaf(&base, 9, &mut sources.clone()).await),
+            "unsupported"
+        );
+    });
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_a_frame_of_leaves(bytes: Vec<u8>, number in 0u32..20, pages: u32) {
+        let _ = find(&bytes, number, pages, 2);
+    }
+}

@@ -1,0 +1,76 @@
+//! WAL in the repository: runs of bytes, found by walking exact names (`FORMAT.md` section 11).
+//!
+//! Invariants: the first run of a segment begins at its first byte and every other where one ends, so what is
+//! covered is known without a listing; a byte that was stored is never contradicted.
+
+mod append;
+mod assemble;
+mod chain;
+mod history;
+mod run;
+
+pub use append::{append_run, contiguous_end};
+pub use assemble::{Assembly, assemble};
+pub use chain::Chain;
+pub use history::{MAX_HISTORY, put_history, read_history};
+pub use run::{Run, read_run, seal_run};
+
+use crate::{Result, bytes_codec::Malformed, names};
+
+/// The longest run, bytes.
+pub const MAX_RUN: usize = 16 << 20;
+/// Bytes of a frame of WAL, raw; the last may be shorter.
+pub const WAL_FRAME: usize = 256 << 10;
+
+/// One timeline of one cluster. All positions below are in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalStream {
+    /// The cluster's system identifier.
+    pub generation: u64,
+    /// The timeline.
+    pub timeline: u32,
+    /// Bytes of a segment: a power of two.
+    segment_size: u64,
+}
+
+impl WalStream {
+    /// `segment_size` is the cluster's, in bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Damaged`] if no cluster can have segments of that size (1 MiB to 1 GiB, a power of two).
+    pub fn new(generation: u64, timeline: u32, segment_size: u64) -> Result<WalStream> {
+        let stream = WalStream {
+            generation,
+            timeline,
+            segment_size,
+        };
+        match segment_size.is_power_of_two() && (1 << 20..=1 << 30).contains(&segment_size) {
+            true => Ok(stream),
+            false => Err(Malformed("its WAL segment size is none").of(&names::wal_timeline(generation, timeline))),
+        }
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    /// The first byte of the segment that holds the byte at `position`.
+    pub fn segment_of(&self, position: u64) -> u64 {
+        position & !(self.segment_size - 1)
+    }
+
+    /// The byte after the last of that segment.
+    pub fn segment_end(&self, position: u64) -> u64 {
+        // The last segment of all ends one byte early: no server comes there.
+        self.segment_of(position).saturating_add(self.segment_size)
+    }
+
+    /// The name of the run that begins at `start`.
+    pub fn run_name(&self, start: u64) -> String {
+        names::wal_run(self.generation, self.timeline, self.segment_of(start), start)
+    }
+}
+
+#[cfg(test)]
+mod tests;
