@@ -13,14 +13,14 @@ mod handle;
 mod kinds;
 mod load;
 mod lsn;
+mod parts;
 mod record;
 
 pub use append::Limits;
 pub use handle::{Appended, Decision, Ledger, Remembered};
-pub use kinds::{
-    BackupKind, Condemned, Entry, KINDS, Level, ObjectReference, Outcome, References, Severity, Summary, What,
-};
+pub use kinds::{Entry, KINDS};
 pub use lsn::Lsn;
+pub use parts::{BackupKind, Condemned, Level, ObjectReference, Outcome, References, Severity, Summary, What};
 pub use record::{Hash, MAX_ENTRIES, MAX_RECORD_BYTES, Record, name, number};
 pub use state::{Rule, State, Verdict};
 
@@ -32,6 +32,11 @@ use crate::Result;
 ///
 /// The number must be authenticated: an object moved to another name must not open.
 pub trait EntryCodec: Send + Sync {
+    /// Fetches what opening `object` needs, such as a session's key. An error means that it could not be
+    /// fetched now; what is damaged shows when the entry is opened.
+    fn prepare<'a>(&'a self, _n: u64, _object: &'a Bytes) -> futures::future::BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
     /// The object to store for entry `n`.
     fn seal(&self, n: u64, body: &[u8]) -> Result<Bytes>;
     /// The body of entry `n`. An error makes the entry void, raises an alarm, and work goes on; only

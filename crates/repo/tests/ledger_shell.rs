@@ -1,4 +1,5 @@
 //! The ledger's shell against single faults, one at a time.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test: panicking is its answer")]
 
 use std::sync::Arc;
 

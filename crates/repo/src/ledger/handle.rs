@@ -194,6 +194,12 @@ impl Ledger {
         } else {
             Found::Other
         };
+        if found == Found::Other
+            && let Err(error) = self.codec.prepare(n, &object).await
+        {
+            sent.error = Some(error);
+            return Ok(Found::Unread);
+        }
         match self.take(n, &object) {
             // What we wrote is there, whether or not we can open it again.
             Err(error) if found == Found::Other => Err(error),

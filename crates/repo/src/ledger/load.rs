@@ -70,12 +70,16 @@ impl Ledger {
         let mut reads = reads.buffered(READS_AT_ONCE);
         while let Some((n, object)) = reads.next().await {
             let object = object?.ok_or_else(|| Error::Missing { name: name(n) })?;
+            self.codec.prepare(n, &object).await?;
             self.take(n, &object)?;
         }
         loop {
             let n = self.state.last().saturating_add(1);
             match get(&*self.store, &self.runtime, self.limits.tries, &name(n)).await? {
-                Some(object) => self.take(n, &object)?,
+                Some(object) => {
+                    self.codec.prepare(n, &object).await?;
+                    self.take(n, &object)?
+                }
                 None => return Ok(()),
             };
         }

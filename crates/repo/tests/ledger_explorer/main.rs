@@ -4,6 +4,11 @@
 //! The machines under test are the real ones: `State` and `Append`. Only the store and the processes
 //! around them are models. Memoised: a world reached twice is explored once.
 #![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test: panicking is its answer, counts are its report"
+)]
+#![allow(
     clippy::disallowed_types,
     reason = "memo tables: only membership is asked, never an order"
 )]

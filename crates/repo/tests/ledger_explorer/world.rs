@@ -121,14 +121,14 @@ impl World {
         match moves[usize::from(self.processes[who].step)] {
             Move::Store(run) => {
                 self.objects |= 1 << run;
-                self.next(ledgers, scenario, who);
+                self.next(scenario, who);
                 return Ok(());
             }
             Move::Delete(run) => {
                 if self.processes[who].may_delete {
                     self.objects &= !(1 << run);
                 }
-                self.next(ledgers, scenario, who);
+                self.next(scenario, who);
                 return Ok(());
             }
             _ => {}
@@ -268,12 +268,12 @@ impl World {
         if !valid && writes {
             self.processes[who].end = Some(End::Finished);
         } else {
-            self.next(ledgers, scenario, who);
+            self.next(scenario, who);
         }
         Ok(())
     }
 
-    fn next(&mut self, _: &Ledgers, scenario: &Scenario, who: usize) {
+    fn next(&mut self, scenario: &Scenario, who: usize) {
         let process = &mut self.processes[who];
         process.step += 1;
         process.append = None;
