@@ -2,4 +2,5 @@
 //!
 //! For tests only. Nothing that ships depends on this crate.
 
+pub mod clusters;
 pub mod sim;
