@@ -6,14 +6,15 @@
 mod facts;
 mod kept;
 mod needed;
+mod positions;
 mod seal;
+mod server;
 
-pub use facts::{
-    Ancestor, Collation, Facts, Kind, MAX_PAGE_ERRORS, Owner, PageError, Pinned, Postgresql, Start, Stop, TableObjects,
-    Tablespace, Totals, WalRange,
-};
+pub use facts::{Facts, Kind, MAX_PAGE_ERRORS, Owner, PageError, Pinned, TableObjects, Tablespace, Totals};
 pub use kept::KeptFile;
 pub use needed::{Needed, ObjectRef};
+pub use positions::{Ancestor, Start, Stop, WalRange};
+pub use server::{Collation, Postgresql};
 
 use serde::{Deserialize, Serialize};
 

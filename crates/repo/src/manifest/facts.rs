@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{backup_id::BackupId, bytes_codec::Malformed, decimal, envelope::Pin, ledger::Lsn};
+use crate::{backup_id::BackupId, bytes_codec::Malformed, envelope::Pin};
+
+use super::{Ancestor, Postgresql, Start, Stop};
 
 /// Damaged pages that a manifest lists at most; [`Totals::page_errors`] counts all.
 pub const MAX_PAGE_ERRORS: usize = 10_000;
@@ -57,93 +59,6 @@ pub enum Kind {
     Full,
     /// Pages that changed since the parent were stored.
     Incremental,
-}
-
-/// The server that was backed up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Postgresql {
-    /// As `server_version` says it.
-    pub version: String,
-    /// As `server_version_num` says it.
-    pub version_num: u32,
-    /// System identifier.
-    #[serde(with = "decimal")]
-    pub generation: u64,
-    /// Catalog version of `pg_control`.
-    pub catalog_version: u32,
-    /// Version of `pg_control` itself.
-    pub control_version: u32,
-    /// `BLCKSZ`, bytes.
-    pub block_size: u32,
-    /// `XLOG_BLCKSZ`, bytes.
-    pub wal_block_size: u32,
-    /// Bytes of a WAL segment.
-    pub segment_size: u64,
-    /// Blocks of a relation segment, `RELSEG_SIZE`.
-    pub relation_segment_blocks: u32,
-    /// Whether pages carry checksums.
-    pub data_checksums: bool,
-    /// Name of the bootstrap superuser.
-    pub superuser: String,
-    /// Collation versions that indexes were built with.
-    pub collations: Vec<Collation>,
-}
-
-/// The default collation of one database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Collation {
-    /// The database.
-    pub database: String,
-    /// `c` (libc), `i` (ICU) or `b` (builtin), as `pg_database.datlocprovider`.
-    pub provider: String,
-    /// The library's version for it, if it has one.
-    pub version: Option<String>,
-}
-
-/// Where a backup's WAL begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Start {
-    /// Redo position of the checkpoint that the backup began with.
-    pub lsn: Lsn,
-    /// Its timeline.
-    pub timeline: u32,
-}
-
-/// Where a backup's WAL ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stop {
-    /// The WAL is needed up to here, exclusive.
-    pub lsn: Lsn,
-    /// Its timeline.
-    pub timeline: u32,
-    /// Begin of the record with whose replay the cluster is consistent: the inclusive
-    /// `recovery_target_lsn` of a restore to this backup.
-    pub record: Lsn,
-}
-
-/// A timeline and where it was left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ancestor {
-    /// The timeline.
-    pub timeline: u32,
-    /// Where the next one begins.
-    pub end: Lsn,
-}
-
-/// WAL of one timeline, from `from` to before `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WalRange {
-    /// The timeline.
-    pub timeline: u32,
-    /// First byte.
-    pub from: Lsn,
-    /// The byte after the last.
-    pub to: Lsn,
 }
 
 /// A tablespace.
@@ -241,27 +156,10 @@ impl Facts {
         self.objects.files.iter().filter_map(Pinned::pin).collect()
     }
 
-    /// The WAL a restore needs to make the cluster consistent, in order.
-    pub fn wal_needed(&self) -> Vec<WalRange> {
-        let last = Ancestor {
-            timeline: self.stop.timeline,
-            end: self.stop.lsn,
-        };
-        let mut from = self.start.lsn;
-        let mut ranges = Vec::new();
-        for Ancestor { timeline, end } in self.history.iter().copied().chain([last]) {
-            if end > from {
-                let to = end.min(self.stop.lsn);
-                ranges.push(WalRange { timeline, from, to });
-                from = to;
-            }
-        }
-        ranges
-    }
-
     /// Checks what every manifest of backup `id` of the database `database` (32 hex digits) keeps.
     pub(super) fn check(&self, id: &BackupId, database: &str) -> Result<(), Malformed> {
-        let (server, stop) = (&self.postgresql, &self.stop);
+        self.postgresql.check()?;
+        self.check_positions()?;
         let held = [
             (self.backup == *id, "it is another backup's"),
             (self.database == database, "it is another database's"),
@@ -276,24 +174,6 @@ impl Facts {
             ),
             (self.started <= self.stopped, "it ended before it began"),
             (
-                power(server.block_size.into(), 1 << 10, 32 << 10),
-                "its block size is none",
-            ),
-            (
-                power(server.wal_block_size.into(), 1 << 10, 64 << 10),
-                "its WAL block size is none",
-            ),
-            (
-                power(server.segment_size, 1 << 20, 1 << 30),
-                "its WAL segment size is none",
-            ),
-            (server.relation_segment_blocks > 0, "its relation segment size is none"),
-            (
-                self.start.lsn <= stop.record && stop.record < stop.lsn,
-                "its WAL positions are not in order",
-            ),
-            (self.history_is_a_line(), "its timelines are not in order"),
-            (
                 self.objects.files.iter().all(|pinned| pinned.pin().is_some()),
                 "a hash of its file table is none",
             ),
@@ -307,19 +187,4 @@ impl Facts {
             None => Ok(()),
         }
     }
-
-    /// Timelines and their ends ascend to `stop.timeline`, and the start lies on the one it names.
-    fn history_is_a_line(&self) -> bool {
-        let ascend = (self.history).is_sorted_by(|a, b| a.timeline < b.timeline && a.end <= b.end);
-        let below = self
-            .history
-            .last()
-            .is_none_or(|last| last.timeline < self.stop.timeline);
-        let first = self.wal_needed().first().map(|range| range.timeline);
-        ascend && below && first == Some(self.start.timeline)
-    }
-}
-
-fn power(value: u64, least: u64, most: u64) -> bool {
-    value.is_power_of_two() && (least..=most).contains(&value)
 }
