@@ -1,1 +1,24 @@
-//! engine
+//! What LastGood does: backing up, bringing back, proving.
+//!
+//! Each verb has a plan, which is judged before anything is touched, and a run, which reads like the procedure.
+//! Nothing here prints; whoever watches gets [`event::Event`]s. Time, randomness and workers come from outside, so that
+//! whole backups run in a simulation.
+
+pub mod backup;
+pub mod database;
+pub mod event;
+pub mod init;
+pub mod list;
+pub mod rate;
+pub mod restore;
+pub mod server;
+pub mod source;
+
+mod error;
+mod pages;
+mod traverse;
+
+pub use error::{Error, Result};
+pub use pgclient;
+pub use pgformat;
+pub use repo;

@@ -231,6 +231,14 @@ impl Cluster {
         })
     }
 
+    /// Lets the server run on without us; returns its process id. It is in a process group of its own, and
+    /// whoever wants it ended has to say so to the server itself.
+    pub fn leave_running(self) -> u32 {
+        let pid = self.child.id();
+        std::mem::forget(self);
+        pid
+    }
+
     /// Kills the server's main process as a crash would. Waits until its children have noticed and ended:
     /// before that no server can start on the directory.
     pub async fn kill_9(mut self) -> Result<()> {

@@ -96,6 +96,11 @@ impl PackWriter {
         Ok(number)
     }
 
+    /// Frames so far: the number that the next one gets.
+    pub fn frames(&self) -> u32 {
+        self.draft.frames()
+    }
+
     /// Whether it has grown to [`PACK_TARGET`].
     pub fn is_full(&self) -> bool {
         self.draft.len() + self.extra.len() >= PACK_TARGET

@@ -2,9 +2,11 @@
 //!
 //! Invariant: what a reader hands out was authenticated, under its own name, in a session of this database.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use async_lock::Mutex;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,7 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct Repository {
     store: Arc<dyn Store>,
+    bare: Arc<dyn Store>,
     runtime: Runtime,
     keyring: Arc<Keyring>,
     identity: Arc<Identity>,
@@ -59,7 +62,8 @@ impl Repository {
     /// [`Error::Foreign`] if the folder belongs to a finished repository, [`Error::WrongKey`] if an unfinished
     /// one was begun with another key.
     pub async fn create(store: Arc<dyn Store>, runtime: Runtime, name: &str, unlock: &Unlock) -> Result<Repository> {
-        let store: Arc<dyn Store> = Arc::new(Retrying::new(store, runtime.clone()));
+        let bare = store;
+        let store: Arc<dyn Store> = Arc::new(Retrying::new(bare.clone(), runtime.clone()));
         if store.get(&Keyring::public_object(1)).await?.is_some() {
             return Err(Error::Foreign {
                 what: format!("there is a repository for {name} here already"),
@@ -87,19 +91,20 @@ impl Repository {
         store
             .put_new(&Keyring::public_object(1), keyring.public_bytes().into())
             .await?;
-        Repository::assemble(store, runtime, identity, hash, keyring).await
+        Repository::assemble([store, bare], runtime, identity, hash, keyring).await
     }
 
     /// Opens the folder with what the user has.
     pub async fn open(store: Arc<dyn Store>, runtime: Runtime, unlock: &Unlock) -> Result<Repository> {
-        let store: Arc<dyn Store> = Arc::new(Retrying::new(store, runtime.clone()));
+        let bare = store;
+        let store: Arc<dyn Store> = Arc::new(Retrying::new(bare.clone(), runtime.clone()));
         let (identity, hash) = read_identity(&*store).await?;
         let keyring = find_keyring(&*store, unlock).await?;
-        Repository::assemble(store, runtime, identity, hash, keyring).await
+        Repository::assemble([store, bare], runtime, identity, hash, keyring).await
     }
 
     async fn assemble(
-        store: Arc<dyn Store>,
+        [store, bare]: [Arc<dyn Store>; 2],
         runtime: Runtime,
         identity: Identity,
         hash: [u8; 32],
@@ -124,6 +129,7 @@ impl Repository {
         let (keyring, identity) = (Arc::new(keyring), Arc::new(identity));
         Ok(Repository {
             store,
+            bare,
             runtime,
             keyring,
             identity,
@@ -134,6 +140,11 @@ impl Repository {
     /// The store, with bounded retries around it.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The store itself, for those who must see each answer: the ledger's append protocol.
+    pub fn bare_store(&self) -> &Arc<dyn Store> {
+        &self.bare
     }
 
     /// Time, randomness and workers.
@@ -155,7 +166,7 @@ impl Repository {
     pub async fn begin_session(&self) -> Result<Session> {
         let (session, bytes) = Session::begin(&self.keyring, &*self.runtime.rng)?;
         self.put(&session.id.object(), bytes.into()).await?;
-        self.sessions.lock().await.insert(session.id, session.clone());
+        self.cache().insert(session.id, session.clone());
         Ok(session)
     }
 
@@ -233,18 +244,35 @@ impl Repository {
         Sealed::by_ends(&session, kind, name, &start, &end, pin)
     }
 
-    /// The session that wrote the object whose first bytes are `start`.
+    /// Opens a sealed object from bytes at hand, if the session it was written in is known already:
+    /// [`Repository::learn_session`] makes it so.
+    pub fn open_known(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
+        crate::envelope::check_hash(name, &bytes)?;
+        let id = SessionId::of(name, &bytes)?;
+        let session = self.cache().get(&id).cloned().ok_or_else(|| Error::Missing { name: id.object() })?;
+        Sealed::whole(&session, kind, name, bytes)
+    }
+
+    /// Fetches the key of the session that wrote the object whose first bytes are `start`.
+    pub async fn learn_session(&self, name: &str, start: &[u8]) -> Result<()> {
+        self.session(name, start).await.map(drop)
+    }
+
     async fn session(&self, name: &str, start: &[u8]) -> Result<Session> {
         let id = SessionId::of(name, start)?;
-        let mut sessions = self.sessions.lock().await;
-        if let Some(session) = sessions.get(&id) {
+        if let Some(session) = self.cache().get(&id) {
             return Ok(session.clone());
         }
         let object = id.object();
         let bytes = self.store.get(&object).await?.ok_or(Error::Missing { name: object })?;
         let session = Session::open(&self.keyring, id, &bytes)?;
-        sessions.insert(id, session.clone());
+        self.cache().insert(id, session.clone());
         Ok(session)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, BTreeMap<SessionId, Session>> {
+        // Whoever panicked while holding it has left a whole map behind.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

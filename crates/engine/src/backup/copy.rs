@@ -1,0 +1,201 @@
+//! Copies the files: one walker, N readers, one assembler.
+//!
+//! ```text
+//! walk ──work──▶ reader (read, check, hash, compress, seal) ──outcomes──▶ assemble ──▶ file table
+//!                   └──packs──▶ uploads
+//! ```
+//! Everything between them is bounded: channels by their length, pieces out of order by [`WINDOW`].
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_channel::{Receiver, Sender};
+use async_lock::{Semaphore, SemaphoreGuardArc};
+use repo::table::{Entry, EntryKind};
+
+use crate::{
+    Error, Result,
+    event::{Context, Event},
+    rate::Rate,
+    source::Source,
+};
+
+use super::{
+    assemble::{Assembler, Outcome},
+    packer::{Packer, Place},
+    read::{Reader, Rules},
+    walk::{self, Sink, Work},
+};
+
+/// Pieces of work handed out and not yet in the table, per job. Bounds what waits for its turn.
+const WINDOW: usize = 24;
+
+/// What is copied, by how many.
+pub(super) struct Copy {
+    pub(super) context: Context,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) version_directory: String,
+    pub(super) rules: Rules,
+    pub(super) place: Arc<Place>,
+    pub(super) rate: Arc<Rate>,
+    pub(super) jobs: usize,
+    /// Bytes in all, as far as the catalog knows; only for progress.
+    pub(super) expected: u64,
+}
+
+struct Numbered {
+    number: u64,
+    work: Work,
+    window: SemaphoreGuardArc,
+}
+
+type Done = Result<Option<(u64, Outcome, SemaphoreGuardArc)>>;
+
+impl Copy {
+    /// Copies everything into packs and hands the files, in order, to `assembler`.
+    pub(super) async fn run(self, assembler: &mut Assembler) -> Result<()> {
+        let jobs = self.jobs.max(1);
+        let (work_in, work_out) = async_channel::bounded(jobs * 2);
+        let (done_in, done_out) = async_channel::bounded(jobs * 4);
+        let done = Arc::new(AtomicU64::new(0));
+        for _ in 0..jobs {
+            let reader = Reader {
+                source: self.source.clone(),
+                rules: self.rules.clone(),
+                rate: self.rate.clone(),
+                packer: Packer::new(self.place.clone())?,
+            };
+            let worker = work(self.context.clone(), reader, work_out.clone(), done_in.clone());
+            self.context.runtime.workers.spawn(Box::pin(worker));
+        }
+        // Ours would keep the channels open after the workers are gone.
+        drop(work_out);
+        let window = Arc::new(Semaphore::new(WINDOW * jobs));
+        let hand = Hand {
+            work: work_in,
+            done: done_in.clone(),
+            window,
+            next: 0,
+            context: self.context.clone(),
+        };
+        let (source, version_directory) = (self.source.clone(), self.version_directory.clone());
+        self.context
+            .runtime
+            .workers
+            .spawn(Box::pin(hand.walk(source, version_directory)));
+        drop(done_in);
+        while let Ok(outcome) = done_out.recv().await {
+            self.context.stop.check()?;
+            let Some((number, outcome, window)) = outcome? else {
+                continue;
+            };
+            assembler.take(number, outcome).await?;
+            drop(window);
+            done.store(assembler.totals.bytes, Ordering::Relaxed);
+            let total = self.expected.max(assembler.totals.bytes);
+            self.context.observer.event(Event::Progress {
+                done: assembler.totals.bytes,
+                total,
+            });
+        }
+        self.place.uploads.check()
+    }
+}
+
+/// One reader: takes work until there is none, then closes its pack.
+async fn work(context: Context, mut reader: Reader, work: Receiver<Numbered>, done: Sender<Done>) {
+    while let Ok(Numbered { number, work, window }) = work.recv().await {
+        let outcome = match context.stop.check() {
+            Ok(()) => piece(&mut reader, work).await,
+            Err(error) => Err(error),
+        };
+        let failed = outcome.is_err();
+        if done
+            .send(outcome.map(|outcome| Some((number, outcome, window))))
+            .await
+            .is_err()
+            || failed
+        {
+            return;
+        }
+    }
+    if let Err(error) = reader.packer.finish().await {
+        // Whoever listens no longer has failed already.
+        let _ = done.send(Err(error)).await;
+    }
+}
+
+async fn piece(reader: &mut Reader, work: Work) -> Result<Outcome> {
+    match work {
+        Work::Directory { path, stat } => {
+            let kind = EntryKind::Directory;
+            Ok(Outcome::Entry(Entry {
+                path,
+                mode: stat.mode,
+                modified_micros: stat.modified_micros,
+                kind,
+            }))
+        }
+        Work::Link { path, stat, target } => {
+            let kind = EntryKind::Link { target };
+            Ok(Outcome::Entry(Entry {
+                path,
+                mode: stat.mode,
+                modified_micros: stat.modified_micros,
+                kind,
+            }))
+        }
+        Work::Files(files) => {
+            let mut stored = Vec::with_capacity(files.len());
+            for file in files {
+                stored.extend(reader.file(file).await?);
+            }
+            Ok(Outcome::Files(stored))
+        }
+        Work::Part {
+            file,
+            from,
+            bytes,
+            last,
+        } => Ok(Outcome::Part(reader.part(file, from, bytes).await?, last)),
+    }
+}
+
+/// Numbers the pieces and hands them out, no further ahead than the window.
+struct Hand {
+    work: Sender<Numbered>,
+    done: Sender<Done>,
+    window: Arc<Semaphore>,
+    next: u64,
+    context: Context,
+}
+
+impl Hand {
+    async fn walk(mut self, source: Arc<dyn Source>, version_directory: String) {
+        if let Err(error) = walk::walk(&*source, &version_directory, &mut self).await {
+            let _ = self.done.send(Err(error)).await;
+        }
+    }
+}
+
+impl Sink for Hand {
+    async fn take(&mut self, work: Work) -> Result<()> {
+        self.context.stop.check()?;
+        let window = self.window.acquire_arc().await;
+        let number = self.next;
+        self.next += 1;
+        // Nobody takes work any more only after a failure, which the assembler has heard of.
+        self.work
+            .send(Numbered { number, work, window })
+            .await
+            .map_err(|_| Error::Interrupted)
+    }
+
+    fn left_out(&mut self, path: &[u8], why: &str) {
+        let path = String::from_utf8_lossy(path);
+        self.context
+            .warn("left-out", format!("{path} is not in the backup: {why}"));
+    }
+}

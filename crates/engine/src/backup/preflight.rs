@@ -1,0 +1,214 @@
+//! Whether a backup can begin, and from what. Nothing is changed here.
+
+use std::{path::PathBuf, sync::Arc};
+
+use pgformat::{control::Control, relation::tablespace_version_directory};
+use repo::manifest::Owner;
+use serde::Serialize;
+
+use crate::{
+    Error, Result,
+    event::Context,
+    server::ServerFacts,
+    source::{LocalDirectory, Source},
+};
+
+use super::{Options, control};
+
+/// One condition and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// What was found, as a sentence.
+    pub what: String,
+    /// What mends it: a sentence, SQL or a line of configuration.
+    pub mend: String,
+    /// Whether a backup can still be taken.
+    pub bearable: bool,
+}
+
+/// What will be read, and the facts it rests on.
+pub struct Plan {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) facts: ServerFacts,
+    pub(super) control: Control,
+    pub(super) version_directory: String,
+    pub(super) owner: Owner,
+    /// Conditions that do not prevent the backup and should be known.
+    pub warnings: Vec<Check>,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Plan(system {})", self.facts.system_identifier)
+    }
+}
+
+/// Judges server and data directory.
+///
+/// # Errors
+/// [`Error::Refused`] with the first condition that prevents a backup.
+pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> Result<Plan> {
+    let (refusals, mut warnings): (Vec<Check>, Vec<Check>) =
+        judge(&facts).into_iter().partition(|check| !check.bearable);
+    if let Some(check) = refusals.into_iter().next() {
+        return Err(Error::Refused {
+            code: check.code,
+            what: check.what,
+            hint: check.mend,
+        });
+    }
+    let directory = directory(&facts, options)?;
+    let source: Arc<dyn Source> = Arc::new(LocalDirectory::new(directory.clone()));
+    let (_, control) = control::read(context, &*source)
+        .await
+        .map_err(|error| not_readable(&directory, error))?;
+    if control.system_identifier != facts.system_identifier {
+        return Err(Error::Refused {
+            code: "foreign-directory",
+            what: format!(
+                "{} holds the cluster {}, the server is {}",
+                directory.display(),
+                control.system_identifier,
+                facts.system_identifier
+            ),
+            hint: "Give the data directory of that very server with --data-directory.".into(),
+        });
+    }
+    if !facts.data_checksums {
+        warnings.push(Check {
+            code: "no-checksums",
+            what: "the cluster has no page checksums, so damage on its disk goes unnoticed".into(),
+            mend: "Switch them on with `pg_checksums --enable` in the next maintenance window.".into(),
+            bearable: true,
+        });
+    }
+    let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
+    let owner = crate::restore::owner_of(&directory)?;
+    Ok(Plan {
+        source,
+        facts,
+        control,
+        version_directory,
+        owner,
+        warnings,
+    })
+}
+
+/// Every condition on the server's side that is not as it should be.
+pub(crate) fn judge(facts: &ServerFacts) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut check = |wrong: bool, bearable: bool, code: &'static str, what: String, mend: String| {
+        if wrong {
+            checks.push(Check {
+                code,
+                what,
+                mend,
+                bearable,
+            });
+        }
+    };
+    check(
+        facts.in_recovery,
+        false,
+        "standby",
+        "the server is a standby; backups from standbys come with a later version".into(),
+        "Give the connection string of the primary.".into(),
+    );
+    check(
+        !facts.fsync,
+        false,
+        "fsync-off",
+        "the server runs with fsync=off: after a power cut its files are not what it says".into(),
+        "Set `fsync = on`, reload, run a CHECKPOINT, then take the backup.".into(),
+    );
+    check(
+        !facts.full_page_writes,
+        false,
+        "full-page-writes-off",
+        "the server runs with full_page_writes=off: pages torn during the copy could not be mended".into(),
+        "Set `full_page_writes = on` and reload.".into(),
+    );
+    check(
+        facts.wal_level == "minimal",
+        false,
+        "wal-level-minimal",
+        "wal_level is minimal: the WAL does not hold what a backup needs".into(),
+        "Set `wal_level = replica` and restart the server.".into(),
+    );
+    check(
+        facts.max_wal_senders == 0,
+        false,
+        "no-wal-senders",
+        "max_wal_senders is 0: the server does not stream WAL".into(),
+        "Set `max_wal_senders = 10` and restart the server.".into(),
+    );
+    let role = quote(&facts.rights.role);
+    check(
+        !facts.rights.backup,
+        false,
+        "no-backup-right",
+        format!("the role {} may not start a backup", facts.rights.role),
+        format!(
+            "As a superuser, in the database {}: {}",
+            facts.rights.database,
+            grant(facts)
+        ),
+    );
+    check(
+        !facts.rights.replication,
+        false,
+        "no-replication-right",
+        format!("the role {} may not stream WAL", facts.rights.role),
+        format!("As a superuser: ALTER ROLE {role} REPLICATION;"),
+    );
+    checks
+}
+
+fn grant(facts: &ServerFacts) -> String {
+    pgclient::catalog::grants_for_backup(facts.major, &facts.rights.role)
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn directory(facts: &ServerFacts, options: &Options) -> Result<PathBuf> {
+    if let Some(directory) = &options.data_directory {
+        return Ok(directory.clone());
+    }
+    facts
+        .data_directory
+        .as_ref()
+        .map(PathBuf::from)
+        .ok_or_else(|| Error::Refused {
+            code: "data-directory-unknown",
+            what: format!("the role {} may not see where the data directory is", facts.rights.role),
+            hint: format!(
+                "Give it with --data-directory, or as a superuser: GRANT pg_read_all_settings TO {};",
+                quote(&facts.rights.role)
+            ),
+        })
+}
+
+fn not_readable(directory: &std::path::Path, error: Error) -> Error {
+    let Error::File { source, .. } = &error else {
+        return error;
+    };
+    let shown = directory.display();
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::Refused {
+            code: "data-directory-unreadable",
+            what: format!("this user may not read the data directory {shown}"),
+            hint: "Run lastgood as the user that the server runs as (usually postgres), or as root.".into(),
+        },
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Error::Refused {
+            code: "data-directory-elsewhere",
+            what: format!("the server's data directory {shown} is not on this machine"),
+            hint: "Run lastgood on the machine of the server; backups over the network come with a later version."
+                .into(),
+        },
+        _ => error,
+    }
+}

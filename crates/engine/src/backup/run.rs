@@ -1,0 +1,458 @@
+//! The procedure of a backup.
+
+use std::{sync::Arc, time::Duration};
+
+use pgclient::Conninfo;
+use pgformat::Lsn;
+use repo::{
+    BackupId,
+    ledger::{BackupKind, Entry, ObjectReference, References, Summary as Line, What},
+    manifest::{KeptFile, Manifest, ObjectRef},
+    map::MapWriter,
+    session::Session,
+    sources::Sources,
+    table::TableWriter,
+};
+
+use crate::{
+    Error, Result,
+    database::Opened,
+    event::Context,
+    list,
+    rate::Rate,
+    server::{LiveServer, RunningBackup, Server, Started, Stopped},
+};
+
+use super::{
+    Options, Plan, Summary,
+    assemble::{Assembled, Assembler},
+    control,
+    copy::Copy,
+    facts::{Parts, manifest},
+    packer::Place,
+    preflight,
+    read::{PageError, Rules},
+    uploads::Uploads,
+    wal::{Keeper, Kept, Stretch},
+};
+
+/// Backs up the server at `conninfo`.
+pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, options: &Options) -> Result<Summary> {
+    let server = LiveServer::new(conninfo.clone(), context.runtime.clone());
+    context.step("start", "looking at the server");
+    let facts = server.facts().await?;
+    check_generation(opened, facts.system_identifier).await?;
+    let plan = preflight::plan(context, facts, options).await?;
+    run_with(context, opened, &server, plan, options).await
+}
+
+/// Backs up `server` as planned.
+pub async fn run_with(
+    context: &Context,
+    opened: &Opened,
+    server: &dyn Server,
+    plan: Plan,
+    options: &Options,
+) -> Result<Summary> {
+    for check in &plan.warnings {
+        context.warn(check.code, format!("{}. {}", check.what, check.mend));
+    }
+    let clock = &context.runtime.clock;
+    let began = clock.monotonic();
+    let started = clock.now_micros();
+    let id = BackupId::new(started, context.runtime.random());
+    let session = opened.begin_session().await?;
+    begin(opened, &session, &plan, id).await?;
+    let work = Work {
+        context,
+        opened,
+        server,
+        plan: &plan,
+        options,
+        session,
+        id,
+        started,
+    };
+    match work.run().await {
+        Ok(done) => work.summary(done, clock.monotonic().saturating_sub(began)).await,
+        Err(error) => {
+            // Best effort: a run without an outcome is not listed either.
+            let _ = opened
+                .append(Entry::Failed {
+                    run: id.to_string(),
+                    reason: reason(&error),
+                })
+                .await;
+            Err(error)
+        }
+    }
+}
+
+/// One word a cause, and no more: an error's text may name things that the ledger need not know.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Failed { code, .. } | Error::Refused { code, .. } => (*code).into(),
+        Error::Interrupted => "interrupted".into(),
+        Error::Server(_) => "server".into(),
+        Error::Repository(_) => "repository".into(),
+        Error::File { .. } => "file".into(),
+        Error::NotFound { .. } | Error::Unproven { .. } => "other".into(),
+    }
+}
+
+/// A folder holds one cluster. Another system identifier means another cluster: a person must say so.
+async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
+    let generation = generation.to_string();
+    let (known, any) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.backups().next().map(|backup| backup.summary.generation.clone()),
+            )
+        })
+        .await;
+    match any {
+        Some(Some(other)) if !known => Err(Error::Refused {
+            code: "foreign-server",
+            what: format!("this server is the cluster {generation}; the repository holds the cluster {other}"),
+            hint: "Give the connection string of the cluster that is protected here, or protect this one under another name with `lastgood init`.".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Says in the ledger that a run begins, and which cluster and timeline it is about.
+async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: BackupId) -> Result<()> {
+    let facts = &plan.facts;
+    let (generation, timeline) = (facts.system_identifier.to_string(), facts.timeline.0);
+    let (known, begun) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.knows_timeline(&generation, timeline),
+            )
+        })
+        .await;
+    if !known {
+        let segment_size = u32::try_from(facts.wal_segment_size.bytes()).unwrap_or(u32::MAX);
+        let (block_size, major) = (facts.block_size, facts.major.number());
+        let generation = generation.clone();
+        opened
+            .append(Entry::GenerationBegun {
+                generation,
+                segment_size,
+                block_size,
+                major,
+            })
+            .await?;
+    }
+    if !begun {
+        opened
+            .append(Entry::TimelineBegun {
+                generation,
+                timeline,
+                parent: None,
+                switch: None,
+            })
+            .await?;
+    }
+    let (run, session) = (id.to_string(), session.id.to_string());
+    opened
+        .append(Entry::RunStarted {
+            run,
+            session,
+            what: What::Backup,
+            parent: None,
+        })
+        .await?;
+    Ok(())
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    opened: &'a Opened,
+    server: &'a dyn Server,
+    plan: &'a Plan,
+    options: &'a Options,
+    session: Session,
+    id: BackupId,
+    started: i64,
+}
+
+struct Done {
+    kept: Kept,
+    errors: Vec<PageError>,
+    line: Line,
+    n: u64,
+}
+
+impl Work<'_> {
+    /// The order is the whole argument: the server keeps WAL before the backup starts; `pg_control` is read
+    /// after all other files and before the stop; the manifest is written when all it names is durable; the
+    /// ledger's entry comes last.
+    async fn run(&self) -> Result<Done> {
+        let context = self.context;
+        context.step("start", "asking the server to begin a backup");
+        let reserved = self.server.reserve_wal().await?;
+        if let Some(why) = reserved.unprotected() {
+            context.warn(
+                "wal-not-reserved",
+                format!("the server may recycle WAL before it is kept: {why}"),
+            );
+        }
+        let label = format!("lastgood {}", self.id);
+        let running = self.server.start_backup(&label).await?;
+        let begun = running.started();
+        self.history(begun.timeline).await?;
+        let stretch = self.stretch(begun.start, begun.timeline);
+        let feed = reserved.stream(stretch.from(), begun.timeline).await?;
+        let (stop_wal, wal_done) = self.keep_wal(stretch, feed)?;
+
+        context.step("copy", "copying files");
+        let (assembler, uploads) = self.copy(&*running, begun.start, &wal_done).await?;
+        let (control, _) = control::read(context, &*self.plan.source).await?;
+        context.step("stop", "asking the server to end the backup");
+        let stopped = running.stop().await?;
+
+        context.step("wal", "waiting for the last WAL");
+        let _ = stop_wal.send(stopped.stop).await;
+        let kept = wal_done.recv().await.unwrap_or(Err(Error::Interrupted))?;
+        let packs = uploads.finish().await?;
+        let assembled = assembler.finish().await?;
+        self.check_stored(&packs).await?;
+
+        context.step("commit", "writing the manifest");
+        let errors = assembled.errors.clone();
+        let stored = packs.iter().map(|pack| u64::from(pack.size)).sum::<u64>() + assembled.stored();
+        let kept_files = kept_files(control, &stopped);
+        let manifest = self
+            .manifest(&begun, &stopped, kept.record, stored, packs, assembled, kept_files)
+            .await?;
+        let finished = manifest.seal(&self.opened.repository, &self.session)?;
+        self.opened.repository.put_finished(&finished).await?;
+        let object = ObjectReference {
+            object: finished.name.clone(),
+            hash: hex::encode(finished.hash),
+            size: finished.bytes.len() as u64,
+        };
+        let line = self.line(&manifest, stored + object.size);
+        let entry = Entry::Committed {
+            run: self.id.to_string(),
+            manifest: object,
+            references: References::default(),
+            summary: line.clone(),
+        };
+        context.stop.check()?;
+        let n = self.opened.append(entry).await?;
+        Ok(Done { kept, errors, line, n })
+    }
+
+    fn stretch(&self, start: Lsn, timeline: pgformat::Tli) -> Stretch {
+        let facts = &self.plan.facts;
+        Stretch {
+            generation: facts.system_identifier,
+            timeline,
+            segment_size: facts.wal_segment_size,
+            wal_block_size: facts.wal_block_size,
+            major: facts.major,
+            start,
+        }
+    }
+
+    /// Timelines after the first have a history file, without which nobody finds the way back.
+    async fn history(&self, timeline: pgformat::Tli) -> Result<()> {
+        if timeline.0 <= 1 {
+            return Ok(());
+        }
+        let content = self.server.history(timeline).await?;
+        let generation = self.plan.facts.system_identifier;
+        repo::wal::put_history(&self.opened.repository, &self.session, generation, timeline.0, &content).await?;
+        Ok(())
+    }
+
+    fn keep_wal(&self, stretch: Stretch, feed: Box<dyn crate::server::WalFeed>) -> Result<WalJob> {
+        let (stop_in, stop_out) = async_channel::bounded(1);
+        let (done_in, done_out) = async_channel::bounded(1);
+        let repository = self.opened.repository.clone();
+        let keeper = Keeper::new(self.context.clone(), repository, self.session.clone(), stretch, feed)?;
+        self.context.runtime.workers.spawn(Box::pin(async move {
+            let kept = keeper.run(stop_out).await;
+            // Nobody listens any more if the backup has failed already.
+            let _ = done_in.send(kept).await;
+        }));
+        Ok((stop_in, done_out))
+    }
+
+    async fn copy(
+        &self,
+        running: &dyn RunningBackup,
+        start: Lsn,
+        wal: &async_channel::Receiver<Result<Kept>>,
+    ) -> Result<(Assembler, Uploads)> {
+        let facts = &self.plan.facts;
+        let repository = self.opened.repository.clone();
+        let uploads = Uploads::new(repository.clone());
+        let page_size = facts.block_size as usize;
+        let place = Place {
+            repository: repository.clone(),
+            session: self.session.clone(),
+            backup: self.id,
+            page_size,
+            level: self.options.level,
+            uploads: uploads.clone(),
+        };
+        let copy = Copy {
+            context: self.context.clone(),
+            source: self.plan.source.clone(),
+            version_directory: self.plan.version_directory.clone(),
+            rules: Rules {
+                page_size,
+                blocks_per_segment: facts.relation_segment_blocks,
+                checked_before: facts.data_checksums.then_some(start),
+            },
+            place: Arc::new(place),
+            rate: Arc::new(Rate::new(self.options.max_rate, self.context.runtime.clone())),
+            jobs: self.options.jobs,
+            expected: facts.databases_bytes(),
+        };
+        let table = TableWriter::new(&repository, &self.session, self.id, facts.block_size)?;
+        let map = MapWriter::new(&repository, &self.session, self.id)?;
+        let mut assembler = Assembler::new(table, map, Sources::new(self.id), facts.block_size);
+        copy.run(&mut assembler).await?;
+        // A server that went away during the copy took the backup with it.
+        if let Ok(failed) = wal.try_recv() {
+            return Err(failed.err().unwrap_or(Error::Interrupted));
+        }
+        if !running.is_alive() {
+            return Err(session_lost());
+        }
+        Ok((assembler, uploads))
+    }
+
+    /// A put that was acknowledged must be there, whole: stores have said yes and kept nothing.
+    async fn check_stored(&self, packs: &[ObjectRef]) -> Result<()> {
+        for pack in packs {
+            let name = repo::names::pack(&self.id, pack.number);
+            match self.opened.repository.store().head(&name).await? {
+                Some(found) if found.size == u64::from(pack.size) => {}
+                Some(_) => {
+                    let what = "the store keeps it with another size than was written".into();
+                    return Err(repo::Error::Damaged { name, what }.into());
+                }
+                None => return Err(repo::Error::Missing { name }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a manifest brings together, once")]
+    async fn manifest(
+        &self,
+        begun: &Started,
+        stopped: &Stopped,
+        record: Lsn,
+        stored: u64,
+        packs: Vec<ObjectRef>,
+        assembled: Assembled,
+        kept: Vec<KeptFile>,
+    ) -> Result<Manifest> {
+        let (relations, unknown) = self.server.relations(&self.plan.facts).await?;
+        if !unknown.is_empty() {
+            let names = unknown.join(", ");
+            let what = format!("the tables of {names} could not be listed; a verification cannot compare them");
+            self.context.warn("tables-unknown", what);
+        }
+        let history = match begun.timeline.0 {
+            0 | 1 => None,
+            _ => Some(self.server.history(begun.timeline).await?),
+        };
+        manifest(Parts {
+            id: self.id,
+            database: self.opened.repository.identity().database.clone(),
+            label: self.options.label.clone(),
+            started: self.started,
+            stopped: self.context.runtime.clock.now_micros(),
+            plan: self.plan,
+            begun,
+            stop: stopped.stop,
+            record,
+            history,
+            stored,
+            packs,
+            assembled,
+            kept,
+            relations,
+        })
+    }
+
+    fn line(&self, manifest: &Manifest, stored: u64) -> Line {
+        let facts = &manifest.facts;
+        Line {
+            kind: BackupKind::Full,
+            label: facts.label.clone(),
+            parent: None,
+            started: facts.started,
+            stopped: facts.stopped,
+            generation: Some(facts.postgresql.generation.to_string()),
+            timeline: Some(facts.stop.timeline),
+            start_lsn: Some(repo::ledger::Lsn(facts.start.lsn.0)),
+            stop_lsn: Some(repo::ledger::Lsn(facts.stop.lsn.0)),
+            major: Some(self.plan.facts.major.number()),
+            bytes: facts.totals.bytes,
+            stored,
+            files: facts.totals.files,
+            databases: self.plan.facts.databases.len() as u64,
+        }
+    }
+
+    async fn summary(&self, done: Done, took: Duration) -> Result<Summary> {
+        let seconds = took.as_secs_f64();
+        for error in &done.errors {
+            self.context.warn(
+                "page-damaged",
+                format!("page {} of {} does not fit its checksum", error.block, error.path),
+            );
+        }
+        Ok(Summary {
+            backup: list::of_line(&self.id.to_string(), &done.line, done.n),
+            seconds,
+            bytes_per_second: done.line.bytes as f64 / seconds.max(0.001),
+            wal_bytes: done.kept.bytes,
+            page_errors: done
+                .errors
+                .iter()
+                .map(|error| format!("{} block {}", error.path, error.block))
+                .collect(),
+        })
+    }
+}
+
+/// The files that a manifest keeps whole, by path.
+fn kept_files(control: Vec<u8>, stopped: &Stopped) -> Vec<KeptFile> {
+    let file = |path: &str, content: Vec<u8>| KeptFile {
+        path: path.into(),
+        mode: 0o600,
+        content,
+    };
+    let mut files = vec![
+        file("backup_label", stopped.backup_label.clone().into_bytes()),
+        file("global/pg_control", control),
+    ];
+    if !stopped.tablespace_map.is_empty() {
+        files.push(file("tablespace_map", stopped.tablespace_map.clone().into_bytes()));
+    }
+    files
+}
+
+type WalJob = (async_channel::Sender<Lsn>, async_channel::Receiver<Result<Kept>>);
+
+fn session_lost() -> Error {
+    Error::Failed {
+        code: "session-lost",
+        what:
+            "the server ended the backup's session while files were copied: it was restarted, or the session was ended"
+                .into(),
+        hint: "Take the backup again. Where it happens each time, look in the server's log for who ends the session."
+            .into(),
+    }
+}

@@ -1,0 +1,249 @@
+//! Keeps the WAL that a backup needs: streams it from the server into the repository while files are copied.
+//!
+//! Every record is walked and its CRC checked on the way, so that where the backup's end record begins is known
+//! from the WAL itself, and a server that sends damaged WAL is noticed now and not on the day of the restore.
+
+use std::time::Duration;
+
+use futures::{FutureExt, pin_mut, select_biased};
+use pgformat::{
+    Lsn, Major, Tli,
+    segment::SegmentSize,
+    wal::{Geometry, Walker, XlogRecord},
+};
+use repo::{
+    Repository,
+    session::Session,
+    wal::{WalStream, append_run},
+};
+
+use crate::{
+    Error, Result,
+    event::Context,
+    server::{WalEvent, WalFeed},
+};
+
+/// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
+const RUN_BYTES: usize = 4 << 20;
+/// How long the server may take to send what it has already written, once the backup was stopped.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Which WAL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    pub(super) generation: u64,
+    pub(super) timeline: Tli,
+    pub(super) segment_size: SegmentSize,
+    pub(super) wal_block_size: u32,
+    pub(super) major: Major,
+    /// Where the backup begins: the start of a record.
+    pub(super) start: Lsn,
+}
+
+impl Stretch {
+    /// Streaming begins with the segment, so that the chain of runs does too.
+    pub(super) fn from(&self) -> Lsn {
+        Lsn(self.start.0 - self.segment_size.offset_of(self.start))
+    }
+}
+
+/// What was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Where the record begins that ends the backup.
+    pub(super) record: Lsn,
+    /// Bytes of WAL.
+    pub(super) bytes: u64,
+}
+
+pub(super) struct Keeper {
+    context: Context,
+    repository: Repository,
+    session: Session,
+    stretch: Stretch,
+    stream: WalStream,
+    feed: Box<dyn WalFeed>,
+    walker: Walker,
+    /// Unsealed bytes, and the position of the first. It lies ahead of `received` where another writer's run
+    /// has what we are still to receive.
+    open: Vec<u8>,
+    open_at: Lsn,
+    received: Lsn,
+    end_record: Option<Lsn>,
+    kept: Kept,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        context: Context,
+        repository: Repository,
+        session: Session,
+        stretch: Stretch,
+        feed: Box<dyn WalFeed>,
+    ) -> Result<Keeper> {
+        let geometry = Geometry::new(stretch.segment_size, stretch.wal_block_size).map_err(odd_wal)?;
+        let walker = Walker::new(geometry, stretch.start).map_err(odd_wal)?;
+        let walker = walker.of_major(stretch.major).of_system(stretch.generation);
+        let from = stretch.from();
+        let kept = Kept {
+            record: Lsn(0),
+            bytes: 0,
+        };
+        let stream = WalStream::new(stretch.generation, stretch.timeline.0, stretch.segment_size.bytes())?;
+        let open = Vec::with_capacity(RUN_BYTES);
+        Ok(Keeper {
+            context,
+            repository,
+            session,
+            stretch,
+            stream,
+            feed,
+            walker,
+            open,
+            open_at: from,
+            received: from,
+            end_record: None,
+            kept,
+        })
+    }
+
+    /// Runs until everything before the position that comes through `stop` is durable.
+    pub(super) async fn run(mut self, stop: async_channel::Receiver<Lsn>) -> Result<Kept> {
+        let mut end = None;
+        loop {
+            self.context.stop.check()?;
+            if let Some(end) = end
+                && self.received >= end
+            {
+                self.seal().await?;
+                let record = self.end_record.ok_or_else(|| no_end_record(self.stretch.start, end))?;
+                return Ok(Kept { record, ..self.kept });
+            }
+            let patience = self.context.runtime.clock.sleep(PATIENCE).fuse();
+            let event = {
+                let next = self.feed.next().fuse();
+                let stopped = next_stop(&stop, end).fuse();
+                pin_mut!(next, stopped, patience);
+                select_biased! {
+                    position = stopped => { end = Some(position?); None }
+                    event = next => Some(event?),
+                    () = patience => match end {
+                        Some(end) => return Err(too_slow(self.received, end)),
+                        None => None,
+                    }
+                }
+            };
+            if let Some(event) = event {
+                self.take(event, end).await?;
+            }
+        }
+    }
+
+    async fn take(&mut self, event: WalEvent, end: Option<Lsn>) -> Result<()> {
+        match event {
+            WalEvent::Keepalive { .. } => Ok(()),
+            WalEvent::EndOfTimeline { .. } => Err(Error::Failed {
+                code: "timeline-ended",
+                what: format!(
+                    "timeline {} ended while the backup ran: the server was promoted",
+                    self.stretch.timeline
+                ),
+                hint: "Take the backup again.".into(),
+            }),
+            WalEvent::Data { start, bytes, .. } => {
+                if start != self.received {
+                    return Err(odd_wal(format!(
+                        "the server sent {start} where {} comes next",
+                        self.received
+                    )));
+                }
+                self.walk(start, &bytes, end)?;
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let segment_end =
+                        self.stretch.segment_size.bytes() - self.stretch.segment_size.offset_of(self.received);
+                    let room = (RUN_BYTES - self.open.len()).min(usize::try_from(segment_end).unwrap_or(usize::MAX));
+                    let (now, later) = rest.split_at(room.min(rest.len()));
+                    let known = usize::try_from(self.open_at.bytes_since(self.received)).unwrap_or(usize::MAX);
+                    let known = if self.open_at > self.received {
+                        known.min(now.len())
+                    } else {
+                        0
+                    };
+                    self.open.extend_from_slice(&now[known..]);
+                    self.received = self.received.saturating_add(now.len() as u64);
+                    rest = later;
+                    let segment_full = self.stretch.segment_size.offset_of(self.received) == 0;
+                    if segment_full || self.open.len() >= RUN_BYTES {
+                        self.seal().await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Walks the records. After the backup's end nothing is asked of them any more: the server goes on.
+    fn walk(&mut self, start: Lsn, bytes: &[u8], end: Option<Lsn>) -> Result<()> {
+        if end.is_some_and(|end| self.walker.position() >= end) {
+            return Ok(());
+        }
+        let before = usize::try_from(self.stretch.start.bytes_since(start)).unwrap_or(usize::MAX);
+        let Some(bytes) = bytes.get(if start < self.stretch.start { before } else { 0 }..) else {
+            return Ok(());
+        };
+        let (begun, found) = (self.stretch.start, &mut self.end_record);
+        self.walker
+            .feed(bytes, |record| {
+                if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) {
+                    found.get_or_insert(record.lsn);
+                }
+            })
+            .map_err(odd_wal)
+    }
+
+    /// Makes the open bytes durable. Another writer may have been there first: what it has, it has.
+    async fn seal(&mut self) -> Result<()> {
+        let (mut at, mut rest) = (self.open_at.0, &self.open[..]);
+        while !rest.is_empty() {
+            let end = append_run(&self.repository, &self.session, &self.stream, at, rest).await?;
+            let covered = usize::try_from(end - at).unwrap_or(usize::MAX).min(rest.len());
+            rest = &rest[covered..];
+            at = end;
+        }
+        self.kept.bytes += self.open.len() as u64;
+        self.open.clear();
+        self.open_at = Lsn(at.max(self.received.0));
+        self.feed.acknowledge(self.received);
+        Ok(())
+    }
+}
+
+/// The position at which to stop, once; after that, never again. Who starts us drops the channel only when
+/// the backup failed.
+async fn next_stop(stop: &async_channel::Receiver<Lsn>, known: Option<Lsn>) -> Result<Lsn> {
+    if known.is_some() {
+        return futures::future::pending().await;
+    }
+    stop.recv().await.map_err(|_| Error::Interrupted)
+}
+
+fn odd_wal(error: impl std::fmt::Display) -> Error {
+    Error::Failed {
+        code: "wal-damaged",
+        what: format!("the server's WAL does not read as it should: {error}"),
+        hint: "Take the backup again; if it happens again, check the server's disk and memory.".into(),
+    }
+}
+
+fn no_end_record(start: Lsn, end: Lsn) -> Error {
+    odd_wal(format!("no record before {end} ends the backup begun at {start}"))
+}
+
+fn too_slow(received: Lsn, end: Lsn) -> Error {
+    Error::Failed {
+        code: "wal-late",
+        what: format!("the server sent WAL only up to {received}; the backup needs it up to {end}"),
+        hint: "Check the server's log for its WAL sender, then take the backup again.".into(),
+    }
+}

@@ -1,0 +1,284 @@
+//! Goes through a data directory in the order of the file table and cuts it into pieces of work.
+//!
+//! Invariant: paths come out in ascending byte order, each once; nothing is held of a directory but its names.
+
+use pgformat::{
+    exclude::{self, Entry as What, Verdict},
+    relation::{self, Fork, RelationFile},
+};
+
+use crate::{
+    Error, Result,
+    source::{FileKind, Names, Source, Stat},
+};
+
+/// A large relation file is read in parts of this many bytes, by whoever is free. A multiple of what a leaf
+/// covers at every block size, so that no leaf lies in two parts.
+pub(super) const PART_BYTES: u64 = 64 << 20;
+/// Small files are handed out together until they come to this many bytes …
+const BATCH_BYTES: u64 = 1 << 20;
+/// … or are this many.
+const BATCH_FILES: usize = 128;
+
+/// A file to be read.
+#[derive(Debug, Clone)]
+pub(super) struct FileWork {
+    pub(super) path: Vec<u8>,
+    pub(super) stat: Stat,
+    /// What the name says, if it is a relation's.
+    pub(super) relation: Option<RelationFile>,
+}
+
+/// One piece of work, in order.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A directory to be recorded.
+    Directory { path: Vec<u8>, stat: Stat },
+    /// A link to a tablespace.
+    Link { path: Vec<u8>, stat: Stat, target: Vec<u8> },
+    /// Whole files, read one after another into shared frames.
+    Files(Vec<FileWork>),
+    /// A part of a large relation file.
+    Part {
+        file: FileWork,
+        from: u64,
+        bytes: u64,
+        last: bool,
+    },
+}
+
+/// Who takes the pieces. Returning an error ends the walk.
+pub(super) trait Sink {
+    /// Takes the next piece.
+    async fn take(&mut self, work: Work) -> Result<()>;
+    /// Something was left out that a user should know of.
+    fn left_out(&mut self, path: &[u8], why: &str);
+}
+
+/// Walks the whole data directory. `version_directory` is the folder in a tablespace that belongs to this
+/// cluster; others in it are other clusters'.
+pub(super) async fn walk(source: &dyn Source, version_directory: &str, sink: &mut impl Sink) -> Result<()> {
+    let mut walker = Walker {
+        source,
+        version_directory,
+        sink,
+        batch: Vec::new(),
+        batch_bytes: 0,
+    };
+    let root = walker
+        .stat(b"")?
+        .ok_or_else(|| unreadable(b"", std::io::ErrorKind::NotFound.into()))?;
+    walker
+        .sink
+        .take(Work::Directory {
+            path: Vec::new(),
+            stat: root,
+        })
+        .await?;
+    walker.directories().await?;
+    walker.flush().await
+}
+
+struct Walker<'a, S> {
+    source: &'a dyn Source,
+    version_directory: &'a str,
+    sink: &'a mut S,
+    batch: Vec<FileWork>,
+    batch_bytes: u64,
+}
+
+/// A directory that is being gone through: its names, and what is left to do with them.
+struct Open {
+    path: Vec<u8>,
+    names: Names,
+    steps: std::vec::IntoIter<(u32, bool)>,
+}
+
+impl<S: Sink> Walker<'_, S> {
+    async fn directories(&mut self) -> Result<()> {
+        let mut stack = Vec::new();
+        stack.extend(self.open(Vec::new())?);
+        while let Some(top) = stack.last_mut() {
+            let Some((number, descend)) = top.steps.next() else {
+                stack.pop();
+                continue;
+            };
+            let (name, kind) = top.names.get(number as usize);
+            let path = join(&top.path, name);
+            if descend {
+                stack.extend(self.open(path)?);
+            } else if kind != FileKind::File || !is_unlogged(&path, &top.names) {
+                self.entry(path, kind).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists a directory. Its own entry comes at its name, what is in it at its name and a slash: between
+    /// the two lie names such as `a.b` beside `a`.
+    fn open(&mut self, path: Vec<u8>) -> Result<Option<Open>> {
+        let Some(names) = self.source.list(&path).map_err(|error| unreadable(&path, error))? else {
+            return Ok(None);
+        };
+        let tablespace = path
+            .strip_prefix(b"pg_tblspc/")
+            .is_some_and(|rest| !rest.contains(&b'/'));
+        let mut steps: Vec<(u32, bool)> = Vec::new();
+        for (number, (name, kind)) in names.iter().enumerate() {
+            if tablespace && name != self.version_directory.as_bytes() {
+                continue;
+            }
+            let here = join(&path, name);
+            let what = what(&here, kind);
+            let verdict = exclude::judge(&here, what);
+            if verdict == Verdict::Skip {
+                continue;
+            }
+            steps.push((number as u32, false));
+            if what == What::Directory && verdict == Verdict::Keep {
+                steps.push((number as u32, true));
+            }
+        }
+        steps.sort_by(|a, b| order(&names, *a).cmp(order(&names, *b)));
+        Ok(Some(Open {
+            path,
+            names,
+            steps: steps.into_iter(),
+        }))
+    }
+
+    async fn entry(&mut self, path: Vec<u8>, kind: FileKind) -> Result<()> {
+        // pg_control is copied last, by hand: see the module `control`.
+        if path == b"global/pg_control" {
+            return Ok(());
+        }
+        let Some(stat) = self.stat(&path)? else { return Ok(()) };
+        match kind {
+            // A pg_wal that is a link comes back as a directory: its content is not part of a backup anyway.
+            _ if path == b"pg_wal" => {
+                self.flush().await?;
+                self.sink.take(Work::Directory { path, stat }).await
+            }
+            FileKind::Directory => {
+                self.flush().await?;
+                self.sink.take(Work::Directory { path, stat }).await
+            }
+            FileKind::Link if path.starts_with(b"pg_tblspc/") => {
+                let target = self.source.link(&path).map_err(|error| unreadable(&path, error))?;
+                let Some(target) = target else { return Ok(()) };
+                self.flush().await?;
+                self.sink.take(Work::Link { path, stat, target }).await
+            }
+            FileKind::File => self.file(path, stat).await,
+            FileKind::Link => {
+                self.sink.left_out(
+                    &path,
+                    "it is a symbolic link, which PostgreSQL's own base backup leaves out too",
+                );
+                Ok(())
+            }
+            FileKind::Special => {
+                self.sink.left_out(&path, "it is no regular file");
+                Ok(())
+            }
+        }
+    }
+
+    async fn file(&mut self, path: Vec<u8>, stat: Stat) -> Result<()> {
+        let relation = relation::classify(&path);
+        if relation.is_some() && stat.size > PART_BYTES {
+            self.flush().await?;
+            let mut from = 0;
+            while from < stat.size {
+                let bytes = PART_BYTES.min(stat.size - from);
+                let file = FileWork {
+                    path: path.clone(),
+                    stat,
+                    relation,
+                };
+                self.sink
+                    .take(Work::Part {
+                        file,
+                        from,
+                        bytes,
+                        last: from + bytes == stat.size,
+                    })
+                    .await?;
+                from += bytes;
+            }
+            return Ok(());
+        }
+        self.batch_bytes += stat.size;
+        self.batch.push(FileWork { path, stat, relation });
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        match std::mem::take(&mut self.batch) {
+            files if files.is_empty() => Ok(()),
+            files => self.sink.take(Work::Files(files)).await,
+        }
+    }
+
+    fn stat(&self, path: &[u8]) -> Result<Option<Stat>> {
+        self.source.stat(path).map_err(|error| unreadable(path, error))
+    }
+}
+
+/// Links to tablespaces are looked into like directories.
+fn what(path: &[u8], kind: FileKind) -> What {
+    let linked = kind == FileKind::Link && (path == b"pg_wal" || path.starts_with(b"pg_tblspc/"));
+    if kind == FileKind::Directory || linked {
+        What::Directory
+    } else {
+        What::File
+    }
+}
+
+/// What a step sorts by: a directory's content as if its name ended in a slash.
+fn order(names: &Names, (number, descend): (u32, bool)) -> impl Iterator<Item = &u8> {
+    names
+        .get(number as usize)
+        .0
+        .iter()
+        .chain(if descend { b"/".iter() } else { b"".iter() })
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
+}
+
+/// Forks of unlogged relations stay behind, but for the init fork that the server makes them from.
+fn is_unlogged(path: &[u8], names: &Names) -> bool {
+    if relation::classify(path).is_none_or(|file| file.fork == Fork::Init) {
+        return false;
+    }
+    let init = relation::init_fork_of(path);
+    init.is_some_and(|init| names.contains(init.rsplit('/').next().unwrap_or(&init).as_bytes()))
+}
+
+pub(super) fn unreadable(path: &[u8], source: std::io::Error) -> Error {
+    let shown = String::from_utf8_lossy(path);
+    let path = if path.is_empty() {
+        "the data directory".into()
+    } else {
+        shown.into_owned()
+    };
+    Error::File {
+        operation: "read",
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use futures::executor::block_on;
+
+use super::*;
+use crate::source::LocalDirectory;
+
+#[derive(Default)]
+struct Collected {
+    lines: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Sink for Collected {
+    async fn take(&mut self, work: Work) -> Result<()> {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        match work {
+            Work::Directory { path, .. } => self.lines.push(format!("{}/", text(&path))),
+            Work::Link { path, target, .. } => self.lines.push(format!("{} -> {}", text(&path), text(&target))),
+            Work::Files(files) => self.lines.extend(files.iter().map(|file| text(&file.path))),
+            Work::Part {
+                file,
+                from,
+                bytes,
+                last,
+            } => {
+                self.lines.push(format!(
+                    "{} {from}+{bytes}{}",
+                    text(&file.path),
+                    if last { " end" } else { "" }
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn left_out(&mut self, path: &[u8], _: &str) {
+        self.left_out.push(String::from_utf8_lossy(path).into_owned());
+    }
+}
+
+fn walked(root: &Path) -> Collected {
+    let mut collected = Collected::default();
+    let source = LocalDirectory::new(root.into());
+    block_on(walk(&source, "PG_15_202209061", &mut collected)).unwrap();
+    collected
+}
+
+fn touch(root: &Path, path: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "x").unwrap();
+}
+
+#[test]
+fn paths_come_out_in_byte_order_although_directories_lie_between_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["a.b", "a/x", "a0", "a/b/c", "a/b.c", "PG_VERSION"] {
+        touch(folder.path(), path);
+    }
+    let lines = walked(folder.path()).lines;
+    let paths: Vec<&str> = lines.iter().map(|line| line.trim_end_matches('/')).collect();
+    assert_eq!(
+        paths,
+        ["", "PG_VERSION", "a", "a.b", "a/b", "a/b.c", "a/b/c", "a/x", "a0"]
+    );
+    assert!(paths.is_sorted());
+}
+
+#[test]
+fn what_postgresql_leaves_out_is_left_out_and_its_directories_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [
+        "base/5/16384",
+        "base/5/16384_fsm",
+        "base/5/16390",
+        "base/5/16390_vm",
+        "base/5/16390_init",
+        "base/5/t3_16400",
+        "base/pgsql_tmp/pgsql_tmp1.0",
+        "global/pg_control",
+        "global/pg_internal.init",
+        "pg_replslot/slot/state",
+        "pg_stat/pgstat.stat",
+        "pg_wal/000000010000000000000001",
+        "postmaster.pid",
+    ] {
+        touch(folder.path(), path);
+    }
+    let expected = [
+        "/",
+        "base/",
+        "base/5/",
+        "base/5/16384",
+        "base/5/16384_fsm",
+        "base/5/16390_init",
+        "global/",
+        "pg_replslot/",
+        "pg_stat/",
+        "pg_stat/pgstat.stat",
+        "pg_wal/",
+    ];
+    assert_eq!(walked(folder.path()).lines, expected);
+}
+
+#[test]
+fn of_a_tablespace_only_this_clusters_own_folder_is_taken() {
+    let (folder, space) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    touch(space.path(), "PG_15_202209061/5/16384");
+    touch(space.path(), "PG_14_202107181/5/99999");
+    fs::create_dir(folder.path().join("pg_tblspc")).unwrap();
+    symlink(space.path(), folder.path().join("pg_tblspc/16400")).unwrap();
+    symlink("/elsewhere", folder.path().join("stray")).unwrap();
+    let walked = walked(folder.path());
+    let link = format!("pg_tblspc/16400 -> {}", space.path().display());
+    let version = "pg_tblspc/16400/PG_15_202209061";
+    let expected = [
+        "/".into(),
+        "pg_tblspc/".into(),
+        link,
+        format!("{version}/"),
+        format!("{version}/5/"),
+        format!("{version}/5/16384"),
+    ];
+    assert_eq!(walked.lines, expected);
+    assert_eq!(walked.left_out, ["stray"]);
+}
+
+#[test]
+fn a_large_relation_file_is_cut_into_parts_and_a_large_other_file_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["base/5/16384", "log/huge.log"] {
+        touch(folder.path(), path);
+        fs::OpenOptions::new()
+            .write(true)
+            .open(folder.path().join(path))
+            .unwrap()
+            .set_len(PART_BYTES * 2 + 8192)
+            .unwrap();
+    }
+    let lines = walked(folder.path()).lines;
+    let parts: Vec<&String> = lines.iter().filter(|line| line.starts_with("base/5/16384")).collect();
+    let expected = [
+        "base/5/16384 0+67108864",
+        "base/5/16384 67108864+67108864",
+        "base/5/16384 134217728+8192 end",
+    ];
+    assert_eq!(parts, expected);
+    assert!(lines.contains(&"log/huge.log".into()));
+}

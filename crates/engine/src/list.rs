@@ -1,0 +1,134 @@
+//! What backups there are, and what is known of each.
+
+use repo::ledger::{self, Level, Outcome, Summary};
+use serde::Serialize;
+
+use crate::{Result, database::Opened, event::Context};
+
+/// How a backup was proven, or not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Proof {
+    /// The backup that was looked at.
+    pub backup: String,
+    /// `objects`, `pages` or `restore`.
+    pub level: Level,
+    /// `passed`, `failed` or `incomplete`.
+    pub outcome: Outcome,
+    /// When, microseconds since 1970-01-01 UTC.
+    pub at: i64,
+    /// How long it took, seconds.
+    pub seconds: u64,
+    /// What was found wrong.
+    pub found: Vec<String>,
+}
+
+/// One backup, as `list` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Backup {
+    /// Its id.
+    pub id: String,
+    /// `full` or `incremental`.
+    pub kind: ledger::BackupKind,
+    /// The user's name for it.
+    pub label: Option<String>,
+    /// When it began, microseconds since 1970-01-01 UTC.
+    pub started: i64,
+    /// When it ended: the moment a restore of it brings back.
+    pub stopped: i64,
+    /// Where recovery begins.
+    pub start_lsn: Option<String>,
+    /// What recovery must reach.
+    pub stop_lsn: Option<String>,
+    /// The timeline it ended on.
+    pub timeline: Option<u32>,
+    /// The cluster's system identifier.
+    pub generation: Option<String>,
+    /// PostgreSQL's major version.
+    pub major: Option<u32>,
+    /// Bytes a restore writes.
+    pub bytes: u64,
+    /// Bytes it added to the repository.
+    pub stored: u64,
+    /// Files a restore writes.
+    pub files: u64,
+    /// Databases in it.
+    pub databases: u64,
+    /// The ledger's entry that made it a backup.
+    pub committed: u64,
+    /// The last check of each level, deepest first.
+    pub proofs: Vec<Proof>,
+}
+
+/// One backup and everything in its manifest's facts.
+#[derive(Debug, Clone, Serialize)]
+pub struct Detail {
+    /// As `list` shows it.
+    pub backup: Backup,
+    /// Frame 0 of the manifest.
+    pub facts: repo::manifest::Facts,
+    /// Packs that it needs, its own and others'.
+    pub packs: usize,
+    /// The largest tables, as the catalogs listed them.
+    pub relations: Vec<repo::manifest::Relation>,
+}
+
+/// All backups, oldest first.
+pub async fn backups(opened: &Opened) -> Vec<Backup> {
+    opened
+        .with_state(|state| {
+            let live = state.backups().filter(|backup| backup.expired.is_none());
+            live.map(|backup| with_proofs(state, backup)).collect()
+        })
+        .await
+}
+
+/// One backup, by id.
+pub async fn show(_: &Context, opened: &Opened, id: &str) -> Result<Detail> {
+    let found = opened.find(Some(id)).await?;
+    let manifest = crate::restore::manifest(opened, &found).await?;
+    let backup = opened.with_state(|state| with_proofs(state, &found)).await;
+    let packs = manifest.needed.packs.len();
+    Ok(Detail {
+        backup,
+        facts: manifest.facts,
+        packs,
+        relations: manifest.relations,
+    })
+}
+
+pub(crate) fn with_proofs(state: &ledger::State, backup: &ledger::state::Backup) -> Backup {
+    let mut line = of_line(&backup.id, &backup.summary, backup.committed);
+    for level in [Level::Restore, Level::Pages, Level::Objects] {
+        line.proofs
+            .extend(state.newest_proof(&backup.id, level).map(|proof| Proof {
+                backup: backup.id.clone(),
+                level,
+                outcome: proof.outcome,
+                at: proof.at,
+                seconds: proof.seconds,
+                found: proof.found.clone(),
+            }));
+    }
+    line
+}
+
+pub(crate) fn of_line(id: &str, line: &Summary, committed: u64) -> Backup {
+    Backup {
+        id: id.into(),
+        kind: line.kind,
+        label: line.label.clone(),
+        started: line.started,
+        stopped: line.stopped,
+        start_lsn: line.start_lsn.map(|lsn| lsn.to_string()),
+        stop_lsn: line.stop_lsn.map(|lsn| lsn.to_string()),
+        timeline: line.timeline,
+        generation: line.generation.clone(),
+        major: line.major,
+        bytes: line.bytes,
+        stored: line.stored,
+        files: line.files,
+        databases: line.databases,
+        committed,
+        proofs: Vec::new(),
+    }
+}

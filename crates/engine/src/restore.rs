@@ -1,0 +1,100 @@
+//! Brings a cluster back into a new directory.
+//!
+//! Invariants: nothing is touched before the plan was judged; every page written hashed to what it was when it
+//! was read from its source; `pg_control` comes last, so that nothing half restored can be started.
+
+mod config;
+mod copy;
+mod inline;
+mod owner;
+mod plan;
+mod recovery;
+mod run;
+mod start;
+mod target;
+mod wal;
+
+pub(crate) use owner::{by_name as user_by_name, of as owner_of};
+pub use plan::{Plan, TablespacePlan, plan};
+pub(crate) use run::into_scratch;
+pub use run::{Restored, run};
+pub use start::Running;
+
+use std::path::PathBuf;
+
+use repo::{BackupId, envelope::Pin, ledger, manifest::Manifest};
+
+use crate::{Error, Result, database::Opened};
+
+/// Which moment to go back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// The end of the newest backup.
+    Latest,
+    /// The end of this backup.
+    Backup(String),
+}
+
+impl std::str::FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<At, String> {
+        match text.split_once(':') {
+            None if text == "latest" => Ok(At::Latest),
+            Some(("backup", id)) if BackupId::parse(id).is_some() => Ok(At::Backup(id.into())),
+            Some(("backup", id)) => Err(format!("{id} is no backup id; `lastgood list` shows them")),
+            _ => Err(format!(
+                "{text} is neither `latest` nor `backup:ID`; other moments come with a later version"
+            )),
+        }
+    }
+}
+
+/// What a user wants.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The moment.
+    pub at: At,
+    /// The new data directory.
+    pub to: PathBuf,
+    /// Writers at work side by side.
+    pub jobs: usize,
+    /// Where tablespaces go: location recorded, location now.
+    pub tablespaces: Vec<(PathBuf, PathBuf)>,
+    /// Whether and how to start a server on it.
+    pub start: Option<Start>,
+}
+
+/// How a restored server is started.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// Its port; `None`: the one in its configuration.
+    pub port: Option<u16>,
+    /// Where `postgres` is; `None`: the usual places.
+    pub binaries: Option<PathBuf>,
+}
+
+/// Reads the manifest that the ledger pins.
+pub(crate) async fn manifest(opened: &Opened, backup: &ledger::state::Backup) -> Result<Manifest> {
+    let damaged = |what: &str| repo::Error::Damaged {
+        name: backup.manifest.object.clone(),
+        what: what.into(),
+    };
+    let id = BackupId::parse(&backup.id).ok_or_else(|| damaged("the ledger names it by an impossible id"))?;
+    let mut hash = [0; 32];
+    hex::decode_to_slice(&backup.manifest.hash, &mut hash).map_err(|_| damaged("the ledger has no hash of it"))?;
+    let pin = Pin {
+        size: backup.manifest.size,
+        hash,
+    };
+    Ok(Manifest::read(&opened.repository, &id, Some(pin)).await?)
+}
+
+/// A hole in the arguments of who calls us, worth a sentence.
+pub(crate) fn refused(code: &'static str, what: String, hint: impl Into<String>) -> Error {
+    Error::Refused {
+        code,
+        what,
+        hint: hint.into(),
+    }
+}

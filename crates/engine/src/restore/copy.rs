@@ -1,0 +1,186 @@
+//! Writes all files of a backup into a new directory, and its `backup_manifest` as it goes.
+
+use std::{
+    fs::{File, OpenOptions, Permissions},
+    io::BufWriter,
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use pgformat::manifest::{Checksum, File as ManifestFile, ManifestWriter};
+use repo::{
+    Repository,
+    manifest::Manifest,
+    table::{Entry, EntryKind},
+};
+
+use crate::{
+    Result,
+    error::At as _,
+    event::Context,
+    traverse::{FileEntry, Handled, Handler, Reading, Traverse},
+};
+
+use super::{
+    owner::{self, Ids},
+    plan::TablespacePlan,
+    target::below,
+};
+
+/// The emitted `backup_manifest`, still growing.
+pub(super) type Emitted = ManifestWriter<BufWriter<File>>;
+
+pub(super) struct Copy<'a> {
+    pub(super) context: &'a Context,
+    pub(super) repository: &'a Repository,
+    pub(super) manifest: &'a Manifest,
+    pub(super) root: PathBuf,
+    pub(super) tablespaces: &'a [TablespacePlan],
+    pub(super) owner: Option<Ids>,
+    pub(super) jobs: usize,
+}
+
+impl Copy<'_> {
+    /// Writes everything and returns the directories, deepest last, with the modes they shall get.
+    pub(super) async fn run(&self, emitted: &mut Emitted) -> Result<Vec<(PathBuf, u32)>> {
+        let Copy {
+            context,
+            repository,
+            manifest,
+            jobs,
+            ..
+        } = *self;
+        let traverse = Traverse {
+            context,
+            repository,
+            manifest,
+            jobs,
+        };
+        let mut directories = Vec::new();
+        let make = |reading| Writer {
+            root: self.root.clone(),
+            owner: self.owner,
+            reading,
+        };
+        let other = |entry: Entry| match entry.kind {
+            EntryKind::Link { target } => self.link(&entry.path, &target),
+            _ => {
+                directories.push(self.directory(&entry.path, entry.mode)?);
+                Ok(())
+            }
+        };
+        let done = |entry: &FileEntry, handled: &Handled, parts: bool| {
+            if of_the_source_alone(&entry.path) {
+                return Ok(());
+            }
+            if parts {
+                let path = below(&self.root, &entry.path);
+                let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
+                finish(&file, &path, entry, self.owner)?;
+            }
+            emit(
+                emitted,
+                entry.path.clone(),
+                handled.bytes,
+                entry.modified_micros,
+                handled.crc,
+            )
+        };
+        traverse.run(make, other, done).await?;
+        Ok(directories)
+    }
+
+    fn directory(&self, path: &[u8], mode: u32) -> Result<(PathBuf, u32)> {
+        let directory = below(&self.root, path);
+        if !path.is_empty() {
+            std::fs::create_dir(&directory).at("create", &directory)?;
+            owner::give(&directory, self.owner)?;
+        }
+        Ok((directory, mode))
+    }
+
+    /// A link leads where the plan says, never where the table does.
+    fn link(&self, path: &[u8], target: &[u8]) -> Result<()> {
+        let oid = std::str::from_utf8(path)
+            .ok()
+            .and_then(|path| path.strip_prefix("pg_tblspc/")?.parse::<u32>().ok());
+        let space = self.tablespaces.iter().find(|space| Some(space.oid) == oid);
+        let Some(space) = space else {
+            let (path, target) = (String::from_utf8_lossy(path), String::from_utf8_lossy(target));
+            let what = format!("it links {path} to {target}, which is no tablespace of the backup");
+            return Err(repo::Error::Damaged {
+                name: "the file table".into(),
+                what,
+            }
+            .into());
+        };
+        let link = below(&self.root, path);
+        std::os::unix::fs::symlink(&space.to, &link).at("link", &link)?;
+        owner::give(&link, self.owner)
+    }
+}
+
+/// Standby and recovery belong to the source's life, not to that of what is restored.
+fn of_the_source_alone(path: &[u8]) -> bool {
+    matches!(
+        path,
+        b"standby.signal" | b"recovery.signal" | b"recovery.conf" | b"recovery.done"
+    )
+}
+
+/// One worker's part of a restore.
+struct Writer {
+    root: PathBuf,
+    owner: Option<Ids>,
+    reading: Reading,
+}
+
+impl Handler for Writer {
+    async fn file(&mut self, entry: &FileEntry, whole: bool) -> Result<Handled> {
+        if of_the_source_alone(&entry.path) {
+            return self.reading.read(entry, |_, _| Ok(())).await;
+        }
+        let path = below(&self.root, &entry.path);
+        // Parts of one file come from several workers: whoever is first creates it, nobody cuts it off.
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600);
+        if whole {
+            options.create_new(true);
+        } else {
+            options.create(true).truncate(false);
+        }
+        let file = options.open(&path).at("create", &path)?;
+        let handled = self
+            .reading
+            .read(entry, |offset, bytes| {
+                file.write_all_at(bytes, offset).at("write", &path)
+            })
+            .await?;
+        if whole {
+            finish(&file, &path, entry, self.owner)?;
+        }
+        Ok(handled)
+    }
+}
+
+/// Gives a written file its mode, owner and time.
+fn finish(file: &File, path: &Path, entry: &FileEntry, owner: Option<Ids>) -> Result<()> {
+    file.set_permissions(Permissions::from_mode(entry.mode & 0o777))
+        .at("set the mode of", path)?;
+    owner::give(path, owner)?;
+    let modified = UNIX_EPOCH + Duration::from_micros(u64::try_from(entry.modified_micros).unwrap_or(0));
+    file.set_modified(modified).at("set the time of", path)
+}
+
+/// Adds a line to the manifest.
+pub(super) fn emit(emitted: &mut Emitted, path: Vec<u8>, size: u64, micros: i64, crc: u32) -> Result<()> {
+    let modified = micros.div_euclid(1_000_000);
+    let file = ManifestFile {
+        path,
+        size,
+        modified,
+        checksum: Some(Checksum::crc32c(crc)),
+    };
+    emitted.file(&file).at("write", "backup_manifest")
+}

@@ -1,0 +1,201 @@
+//! What a restore will do, judged before anything is touched.
+
+use std::path::{Path, PathBuf};
+
+use repo::manifest::{Facts, Manifest};
+use serde::Serialize;
+
+use crate::{Result, database::Opened, event::Context};
+
+use super::{
+    At, Request,
+    owner::{self, Ids},
+    refused, target,
+};
+
+/// Where one tablespace goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TablespacePlan {
+    /// Its oid.
+    pub oid: u32,
+    /// Its name in SQL.
+    pub name: String,
+    /// Where it was.
+    pub from: PathBuf,
+    /// Where it goes.
+    pub to: PathBuf,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// A judged restore.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The backup it begins with.
+    pub backup: String,
+    /// The user's name for it.
+    pub label: Option<String>,
+    /// The moment that comes back, microseconds since 1970-01-01 UTC.
+    pub moment: i64,
+    /// The new data directory.
+    pub to: PathBuf,
+    /// PostgreSQL's version.
+    pub postgresql: String,
+    /// Where the last record to replay begins.
+    pub target_lsn: String,
+    /// On which timeline.
+    pub target_timeline: u32,
+    /// Bytes of files to write.
+    pub bytes: u64,
+    /// Files to write.
+    pub files: u64,
+    /// Bytes of WAL to replay.
+    pub wal_bytes: u64,
+    /// Tablespaces and where they go.
+    pub tablespaces: Vec<TablespacePlan>,
+    /// Whose the files will be; none: the user's who runs this.
+    pub owner: Option<Ids>,
+    /// Bytes free on the fullest file system that is written to.
+    pub free: u64,
+    /// Whether a server is started at the end.
+    pub start: bool,
+    #[serde(skip)]
+    pub(super) manifest: Manifest,
+}
+
+impl Plan {
+    /// The plan for people, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let moment = jiff::Timestamp::from_microsecond(self.moment).unwrap_or_default();
+        let mut lines = vec![
+            format!(
+                "backup    {}{}",
+                self.backup,
+                self.label.as_ref().map(|l| format!("  {l}")).unwrap_or_default()
+            ),
+            format!("moment    {} UTC", moment.strftime("%Y-%m-%d %H:%M:%S")),
+            format!("target    LSN {} on timeline {}", self.target_lsn, self.target_timeline),
+            format!("to        {}", self.to.display()),
+            format!(
+                "writes    {} bytes in {} files, {} bytes of WAL",
+                self.bytes, self.files, self.wal_bytes
+            ),
+        ];
+        for space in &self.tablespaces {
+            lines.push(format!(
+                "tablespace {}  {} -> {}",
+                space.name,
+                space.from.display(),
+                space.to.display()
+            ));
+        }
+        if self.start {
+            lines.push(format!(
+                "then      starts PostgreSQL {} and waits until it is open",
+                self.postgresql
+            ));
+        }
+        lines
+    }
+}
+
+/// Finds the backup and judges the target.
+///
+/// # Errors
+/// [`crate::Error::NotFound`] without such a backup, [`crate::Error::Refused`] for a target that is not empty,
+/// not there, too small, or in use. Nothing was changed.
+pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Result<Plan> {
+    context.step("plan", "reading the manifest");
+    let wanted = match &request.at {
+        At::Latest => None,
+        At::Backup(id) => Some(id.as_str()),
+    };
+    let backup = opened.find(wanted).await?;
+    let manifest = super::manifest(opened, &backup).await?;
+    judge(request, manifest)
+}
+
+/// Judges a restore of what `manifest` describes.
+pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
+    let facts = &manifest.facts;
+    let to = target::absolute(&request.to)?;
+    target::check_empty(&to, "the target")?;
+    let tablespaces = tablespaces(facts, &request.tablespaces)?;
+    for space in &tablespaces {
+        target::check_empty(&space.to, "the tablespace directory")?;
+    }
+    let places: Vec<&Path> = std::iter::once(&to)
+        .chain(tablespaces.iter().map(|space| &space.to))
+        .map(|p| &**p)
+        .collect();
+    target::check_apart(&places)?;
+    let wal_bytes = wal_bytes(facts);
+    let in_tablespaces: u64 = tablespaces.iter().map(|space| space.bytes).sum();
+    let mut wanted = vec![(&*to, facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes)];
+    wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
+    let free = target::check_room(&wanted)?;
+    let owner = owner::choose(&to, Some(&facts.owner))?;
+    Ok(Plan {
+        backup: facts.backup.to_string(),
+        label: facts.label.clone(),
+        moment: facts.stopped,
+        postgresql: facts.postgresql.version.clone(),
+        target_lsn: facts.stop.record.to_string(),
+        target_timeline: facts.stop.timeline,
+        bytes: facts.totals.bytes,
+        files: facts.totals.files,
+        wal_bytes,
+        free,
+        start: request.start.is_some(),
+        owner,
+        tablespaces,
+        to,
+        manifest,
+    })
+}
+
+/// Whole segments, as they will lie in `pg_wal`.
+fn wal_bytes(facts: &Facts) -> u64 {
+    let size = facts.postgresql.segment_size;
+    let segments = |range: &repo::manifest::WalRange| (range.to.0.saturating_sub(1) / size + 1) - range.from.0 / size;
+    facts.wal_needed().iter().map(segments).sum::<u64>() * size
+}
+
+fn tablespaces(facts: &Facts, moved: &[(PathBuf, PathBuf)]) -> Result<Vec<TablespacePlan>> {
+    for (from, _) in moved {
+        if !facts.tablespaces.iter().any(|space| Path::new(&space.location) == from) {
+            let known: Vec<&str> = facts.tablespaces.iter().map(|space| &*space.location).collect();
+            return Err(refused(
+                "tablespace-unknown",
+                format!("the backup has no tablespace at {}", from.display()),
+                format!(
+                    "Its tablespaces are at: {}.",
+                    if known.is_empty() {
+                        "none".into()
+                    } else {
+                        known.join(", ")
+                    }
+                ),
+            ));
+        }
+    }
+    let plan = |space: &repo::manifest::Tablespace| {
+        let from = PathBuf::from(&space.location);
+        // A location that is no absolute path lies inside the data directory and moves with it.
+        let chosen = moved.iter().find(|(old, _)| *old == from).map_or(&from, |(_, new)| new);
+        let to = target::absolute(chosen)?;
+        Ok(TablespacePlan {
+            oid: space.oid,
+            name: space.name.clone(),
+            from: from.clone(),
+            to,
+            bytes: space.bytes,
+        })
+    };
+    facts
+        .tablespaces
+        .iter()
+        .filter(|space| Path::new(&space.location).is_absolute())
+        .map(plan)
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! Judges where a restore is to write. Nothing is changed here.
+
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{Result, error::At as _};
+
+use super::refused;
+
+/// Stands in a target while it is being written: what is found with it is an unfinished restore of ours.
+pub(super) const UNFINISHED: &str = "lastgood-restore-unfinished";
+/// Room left over on each file system, so that the server can start at all.
+const SPARE: u64 = 64 << 20;
+
+/// Refuses a target that is not absent or empty.
+pub(super) fn check_empty(path: &Path, what: &str) -> Result<()> {
+    let shown = path.display();
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return check_parent(path, what),
+        found => found.at("look at", path)?,
+    };
+    let is_directory = metadata.is_dir() || std::fs::metadata(path).is_ok_and(|target| target.is_dir());
+    if !is_directory {
+        return Err(refused(
+            "target-no-directory",
+            format!("{what} {shown} is no directory"),
+            "Give a directory that is empty or does not exist.",
+        ));
+    }
+    if let Ok(Some(pid)) = pgclient::cluster::is_running(path) {
+        return Err(refused(
+            "target-running",
+            format!("a PostgreSQL server (process {pid}) is running on {shown}"),
+            "Restore into another directory; nothing of the running server is touched.",
+        ));
+    }
+    if path.join(UNFINISHED).exists() {
+        return Err(refused(
+            "target-unfinished",
+            format!("{shown} holds a restore that was cut off before its end"),
+            format!("Remove it (rm -r {shown}), then run the command again."),
+        ));
+    }
+    let mut entries = std::fs::read_dir(path).at("list", path)?;
+    // A file system's own folder at a mount point is nobody's data.
+    if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+        return Err(refused(
+            "target-not-empty",
+            format!("{what} {shown} is not empty"),
+            "Restore into an empty or new directory; lastgood never overwrites one.",
+        ));
+    }
+    Ok(())
+}
+
+fn check_parent(path: &Path, what: &str) -> Result<()> {
+    match path.parent() {
+        Some(parent) if parent.is_dir() => Ok(()),
+        _ => Err(refused(
+            "target-parent-missing",
+            format!("the directory above {what} {} does not exist", path.display()),
+            "Make it first, on the file system that shall hold the data.",
+        )),
+    }
+}
+
+/// Makes a path absolute and free of `.` and `..`, without asking the file system.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).at("find", path)?;
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    Ok(clean)
+}
+
+/// Refuses directories of which one lies in another, or that are the same: files would mix.
+pub(super) fn check_apart(paths: &[&Path]) -> Result<()> {
+    for (number, one) in paths.iter().enumerate() {
+        for other in &paths[number + 1..] {
+            if one.starts_with(other) || other.starts_with(one) {
+                return Err(refused(
+                    "targets-overlap",
+                    format!("{} and {} lie in one another", one.display(), other.display()),
+                    "Give each tablespace a directory of its own outside the data directory, with --tablespace OLD=NEW.",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What each directory will take, against what its file system has.
+pub(super) fn check_room(wanted: &[(&Path, u64)]) -> Result<u64> {
+    let mut least = u64::MAX;
+    let mut devices: std::collections::BTreeMap<u64, (u64, &Path)> = std::collections::BTreeMap::new();
+    for (path, bytes) in wanted {
+        let existing = nearest_existing(path);
+        let device = std::fs::metadata(existing).at("look at", existing)?.dev();
+        devices.entry(device).or_insert((SPARE, existing)).0 += bytes;
+    }
+    for (needed, path) in devices.values() {
+        let room = rustix::fs::statvfs(*path).at("ask the free space of", path)?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        least = least.min(free);
+        if free < *needed {
+            return Err(refused(
+                "no-room",
+                format!(
+                    "{} has {free} bytes free and the restore needs {needed}",
+                    path.display()
+                ),
+                "Make room there, or restore to another file system.",
+            ));
+        }
+    }
+    Ok(least)
+}
+
+fn nearest_existing(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|ancestor| ancestor.exists())
+        .unwrap_or(Path::new("/"))
+}
+
+/// A path of the repository's, below `root`. The table's reader has refused whatever could lead outside.
+pub(super) fn below(root: &Path, path: &[u8]) -> PathBuf {
+    root.join(OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_or_absent_directory_is_fine_and_any_other_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = |path: &Path| match check_empty(path, "the target") {
+            Ok(()) => "fine",
+            Err(crate::Error::Refused { code, .. }) => code,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(code(folder.path()), "fine");
+        assert_eq!(code(&folder.path().join("new")), "fine");
+        assert_eq!(code(&folder.path().join("not/there")), "target-parent-missing");
+        std::fs::write(folder.path().join("file"), "x").unwrap();
+        assert_eq!(code(folder.path()), "target-not-empty");
+        assert_eq!(code(&folder.path().join("file")), "target-no-directory");
+        std::fs::write(folder.path().join(UNFINISHED), "").unwrap();
+        assert_eq!(code(folder.path()), "target-unfinished");
+    }
+
+    #[test]
+    fn directories_in_one_another_are_refused() {
+        let apart = |paths: &[&str]| check_apart(&paths.iter().map(Path::new).collect::<Vec<_>>()).is_ok();
+        assert!(apart(&["/srv/data", "/srv/data2", "/srv/fast"]));
+        assert!(!apart(&["/srv/data", "/srv/fast", "/srv/data/space"]));
+        assert!(!apart(&["/srv/data", "/srv/data"]));
+    }
+
+    #[test]
+    fn too_little_room_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_room(&[(folder.path(), 1)]).is_ok());
+        assert!(check_room(&[(&folder.path().join("new"), u64::MAX / 4)]).is_err());
+    }
+}

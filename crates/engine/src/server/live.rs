@@ -1,0 +1,167 @@
+//! A real PostgreSQL, through `pgclient`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pgclient::{
+    BackupSession, Conninfo, Replication, Session,
+    backup_session::{Checkpoint, Started, Stopped},
+    catalog::{ServerFacts, tables},
+    replication::{WalEvent, WalStream},
+};
+use pgformat::{Lsn, Tli, protocol::SlotName};
+use repo::{manifest::Relation, runtime::Runtime};
+
+use crate::Result;
+
+use super::{ReservedWal, RunningBackup, Server, WalFeed};
+
+/// The most tables that a manifest lists, the largest of each database first.
+const MAX_RELATIONS: usize = 10_000;
+/// `configuration_limit_exceeded`: all replication slots are in use.
+const NO_FREE_SLOT: &str = "53400";
+
+/// A PostgreSQL server at the end of a connection string.
+#[derive(Clone)]
+pub struct LiveServer {
+    conninfo: Conninfo,
+    runtime: Runtime,
+}
+
+impl LiveServer {
+    /// Connects where `conninfo` says, anew for each purpose.
+    pub fn new(conninfo: Conninfo, runtime: Runtime) -> LiveServer {
+        LiveServer { conninfo, runtime }
+    }
+}
+
+#[async_trait]
+impl Server for LiveServer {
+    async fn facts(&self) -> Result<ServerFacts> {
+        let session = Session::connect(&self.conninfo).await?;
+        let facts = ServerFacts::read(&session).await?;
+        session.close().await;
+        Ok(facts)
+    }
+
+    async fn reserve_wal(&self) -> Result<Box<dyn ReservedWal>> {
+        let mut replication = Replication::connect(&self.conninfo).await?;
+        let name = format!("lastgood_backup_{}", hex::encode(self.runtime.random::<6>()));
+        let slot = SlotName::new(&name).map_err(|_| crate::Error::Failed {
+            code: "slot-name",
+            what: format!("{name} is no name for a replication slot"),
+            hint: "Report this as a bug.".into(),
+        })?;
+        match replication.create_temporary_slot(&slot).await {
+            Ok(_) => Ok(Box::new(Reserved {
+                replication,
+                slot: Some(slot),
+                unprotected: None,
+            })),
+            Err(error) if error.sqlstate() == Some(NO_FREE_SLOT) => {
+                let unprotected = Some(error.to_string());
+                // The connection may not survive the error.
+                let replication = Replication::connect(&self.conninfo).await?;
+                Ok(Box::new(Reserved {
+                    replication,
+                    slot: None,
+                    unprotected,
+                }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn start_backup(&self, label: &str) -> Result<Box<dyn RunningBackup>> {
+        let (session, started) = BackupSession::start(&self.conninfo, label, Checkpoint::Fast).await?;
+        Ok(Box::new(Running { session, started }))
+    }
+
+    async fn history(&self, timeline: Tli) -> Result<Bytes> {
+        let mut replication = Replication::connect(&self.conninfo).await?;
+        Ok(replication.timeline_history(timeline).await?.content.into())
+    }
+
+    async fn relations(&self, facts: &ServerFacts) -> Result<(Vec<Relation>, Vec<String>)> {
+        let (mut relations, mut unknown) = (Vec::new(), Vec::new());
+        for database in &facts.databases {
+            if !database.allows_connections {
+                continue;
+            }
+            match of_database(&self.conninfo, &database.name).await {
+                Ok(found) => relations.extend(found),
+                Err(_) => unknown.push(database.name.clone()),
+            }
+        }
+        relations.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+        relations.truncate(MAX_RELATIONS);
+        Ok((relations, unknown))
+    }
+}
+
+async fn of_database(conninfo: &Conninfo, database: &str) -> Result<Vec<Relation>> {
+    let session = Session::connect(&conninfo.clone().with_dbname(database)).await?;
+    let found = tables(&session, MAX_RELATIONS as u32).await?;
+    session.close().await;
+    let relation = |table: pgclient::catalog::Table| Relation {
+        database: database.into(),
+        schema: table.schema,
+        table: table.name,
+        rows: Some(table.estimated_rows),
+        bytes: table.bytes,
+    };
+    Ok(found.into_iter().map(relation).collect())
+}
+
+struct Reserved {
+    replication: Replication,
+    slot: Option<SlotName>,
+    unprotected: Option<String>,
+}
+
+#[async_trait]
+impl ReservedWal for Reserved {
+    fn unprotected(&self) -> Option<&str> {
+        self.unprotected.as_deref()
+    }
+
+    async fn stream(self: Box<Self>, start: Lsn, timeline: Tli) -> Result<Box<dyn WalFeed>> {
+        let stream = self
+            .replication
+            .start_physical(self.slot.as_ref(), start, timeline)
+            .await?;
+        Ok(Box::new(Feed(stream)))
+    }
+}
+
+struct Feed(WalStream);
+
+#[async_trait]
+impl WalFeed for Feed {
+    async fn next(&mut self) -> Result<WalEvent> {
+        Ok(self.0.next().await?)
+    }
+
+    fn acknowledge(&mut self, flushed: Lsn) {
+        self.0.acknowledge(flushed);
+    }
+}
+
+struct Running {
+    session: BackupSession,
+    started: Started,
+}
+
+#[async_trait]
+impl RunningBackup for Running {
+    fn started(&self) -> Started {
+        self.started.clone()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.session.is_alive()
+    }
+
+    async fn stop(self: Box<Self>) -> Result<Stopped> {
+        Ok(self.session.stop().await?)
+    }
+}
