@@ -77,7 +77,15 @@ fn an_extent_taken_over_is_not_joined_with_what_may_not_follow() {
     builder.append_extent(extent(40, at(0, 0))).unwrap();
     builder.append_in_frame(1, at(1, 8), 32).unwrap();
     builder.append_extent(extent(3, at(1, 9))).unwrap();
-    let expected = vec![extent(40, at(0, 0)), extent(4, at(1, 8))];
+    builder.append_extent(extent(3, at(5, 0))).unwrap();
+    // Goes on where the page before the two extents ended, which is not where the last one does.
+    builder.append_in_frame(1, at(1, 9), 32).unwrap();
+    let expected = vec![
+        extent(40, at(0, 0)),
+        extent(4, at(1, 8)),
+        extent(3, at(5, 0)),
+        extent(1, at(1, 9)),
+    ];
     assert_eq!(builder.finish(), [Leaf::Whole(expected)]);
 }
 
