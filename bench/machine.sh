@@ -14,6 +14,9 @@ trash() {
   done
 }
 
+# What was moved away, deleted once nothing is measured any more.
+clear_leftovers() { rm -rf "$work/trash" "$work/ballast"; }
+
 # Written data is on disk, what will be read ($1) is in the page cache, and no memory is free.
 settle() {
   sync
