@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod database;
+pub mod doctor;
 pub mod event;
 pub mod init;
 pub mod list;
@@ -13,6 +14,8 @@ pub mod rate;
 pub mod restore;
 pub mod server;
 pub mod source;
+pub mod status;
+pub mod verify;
 
 mod error;
 mod pages;

@@ -14,11 +14,15 @@ mod start;
 mod target;
 mod wal;
 
-pub(crate) use owner::{by_name as user_by_name, of as owner_of};
+pub(crate) use inline::write_new;
+pub use owner::Ids;
+pub(crate) use owner::{for_scratch as owner_for_scratch, of as owner_of};
+pub(crate) use plan::for_scratch as plan_for_scratch;
 pub use plan::{Plan, TablespacePlan, plan};
-pub(crate) use run::into_scratch;
 pub use run::{Restored, run};
+pub(crate) use run::{into_scratch, make_directory};
 pub use start::Running;
+pub(crate) use start::without_bad_advice;
 
 use std::path::PathBuf;
 

@@ -152,6 +152,14 @@ impl<S: Sink> Walker<'_, S> {
         if path == b"global/pg_control" {
             return Ok(());
         }
+        // A link that leads nowhere has no content to look at: it is judged before.
+        if kind == FileKind::Link && path != b"pg_wal" && !path.starts_with(b"pg_tblspc/") {
+            self.sink.left_out(
+                &path,
+                "it is a symbolic link, which PostgreSQL's own base backup leaves out too",
+            );
+            return Ok(());
+        }
         let Some(stat) = self.stat(&path)? else { return Ok(()) };
         match kind {
             // A pg_wal that is a link comes back as a directory: its content is not part of a backup anyway.
@@ -163,20 +171,13 @@ impl<S: Sink> Walker<'_, S> {
                 self.flush().await?;
                 self.sink.take(Work::Directory { path, stat }).await
             }
-            FileKind::Link if path.starts_with(b"pg_tblspc/") => {
+            FileKind::Link => {
                 let target = self.source.link(&path).map_err(|error| unreadable(&path, error))?;
                 let Some(target) = target else { return Ok(()) };
                 self.flush().await?;
                 self.sink.take(Work::Link { path, stat, target }).await
             }
             FileKind::File => self.file(path, stat).await,
-            FileKind::Link => {
-                self.sink.left_out(
-                    &path,
-                    "it is a symbolic link, which PostgreSQL's own base backup leaves out too",
-                );
-                Ok(())
-            }
             FileKind::Special => {
                 self.sink.left_out(&path, "it is no regular file");
                 Ok(())

@@ -22,7 +22,7 @@ use super::{
 pub(super) const CONTROL: &[u8] = b"global/pg_control";
 
 /// Writes a small file, whole and new, and gives it to its owner.
-pub(super) fn write_new(path: &Path, mode: u32, content: &[u8], owner: Option<Ids>) -> Result<()> {
+pub(crate) fn write_new(path: &Path, mode: u32, content: &[u8], owner: Option<Ids>) -> Result<()> {
     let mut file = std::fs::OpenOptions::new();
     let mut file = file
         .write(true)

@@ -49,6 +49,25 @@ pub(super) fn choose(target: &Path, recorded: Option<&Owner>) -> Result<Option<I
     }
 }
 
+/// Who runs a scratch server: root may not, so it is the user who owned the source, or one that every system has.
+pub(crate) fn for_scratch(recorded: &Owner) -> Result<Option<Ids>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in [recorded.user.as_str(), "postgres", "nobody"] {
+        if let Some(ids) = by_name(name)?
+            && ids.user != 0
+        {
+            return Ok(Some(ids));
+        }
+    }
+    Err(refused(
+        "owner-unknown",
+        "this machine has no user to run a scratch server as".into(),
+        "Run lastgood as the user that shall own it, not as root.",
+    ))
+}
+
 /// Gives `path` to its owner.
 pub(super) fn give(path: &Path, owner: Option<Ids>) -> Result<()> {
     let Some(Ids { user, group }) = owner else {
@@ -66,7 +85,7 @@ pub(crate) fn of(path: &Path) -> Result<Owner> {
 }
 
 /// The ids of a user, by name or number.
-pub(crate) fn by_name(name: &str) -> Result<Option<Ids>> {
+fn by_name(name: &str) -> Result<Option<Ids>> {
     let users = std::fs::read_to_string("/etc/passwd").at("read", "/etc/passwd")?;
     Ok(users.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();

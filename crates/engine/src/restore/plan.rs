@@ -64,6 +64,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What the manifest says of the backup.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.manifest.facts
+    }
+
+    /// The tables that the source listed.
+    pub(crate) fn relations(&self) -> &[repo::manifest::Relation] {
+        &self.manifest.relations
+    }
+
     /// The plan for people, a line each.
     pub fn lines(&self) -> Vec<String> {
         let moment = jiff::Timestamp::from_microsecond(self.moment).unwrap_or_default();
@@ -113,6 +123,32 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
     let backup = opened.find(wanted).await?;
     let manifest = super::manifest(opened, &backup).await?;
     judge(request, manifest)
+}
+
+/// A restore into a scratch folder, tablespaces and all.
+pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: Option<Ids>) -> Result<Plan> {
+    let spaces = manifest.facts.tablespaces.iter();
+    let moved = |space: &repo::manifest::Tablespace| {
+        (
+            PathBuf::from(&space.location),
+            root.join(format!("tablespace-{}", space.oid)),
+        )
+    };
+    let tablespaces = spaces
+        .filter(|space| Path::new(&space.location).is_absolute())
+        .map(moved)
+        .collect();
+    let request = Request {
+        at: At::Latest,
+        to,
+        jobs: 1,
+        tablespaces,
+        start: None,
+    };
+    Ok(Plan {
+        owner,
+        ..judge(&request, manifest)?
+    })
 }
 
 /// Judges a restore of what `manifest` describes.

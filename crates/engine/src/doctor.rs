@@ -1,0 +1,231 @@
+//! What can be protected and how well, what is missing, and the line that mends it.
+
+use std::path::Path;
+
+use pgclient::{Binaries, Conninfo};
+use serde::Serialize;
+
+use crate::{
+    Error, Result,
+    backup::{self, Options, Plan},
+    database::{self, Database},
+    event::Context,
+    server::{LiveServer, Server, ServerFacts},
+};
+
+/// How one thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As it should be.
+    Ok,
+    /// It works, and could be better.
+    Warning,
+    /// It prevents backups or restores.
+    Failed,
+    /// It could not be looked at, because of another failure.
+    Skipped,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// A stable word for programs.
+    pub id: &'static str,
+    /// How it stands.
+    pub outcome: Outcome,
+    /// What was found, as a sentence.
+    pub detail: String,
+    /// What mends it: a sentence, SQL or a line of configuration.
+    pub remedy: Option<String>,
+}
+
+/// All that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The checks, repository first.
+    pub checks: Vec<Check>,
+    /// What this setup can give, in a sentence.
+    pub protection: String,
+}
+
+impl Report {
+    /// Whether nothing prevents backups and restores.
+    pub fn is_sound(&self) -> bool {
+        !self.checks.iter().any(|check| check.outcome == Outcome::Failed)
+    }
+}
+
+/// Looks at repository, server, data directory and programs. Nothing is changed but a probe object, which goes
+/// again. Problems are checks, not errors.
+pub async fn examine(
+    context: &Context,
+    database: Option<&Database>,
+    server: Option<&Conninfo>,
+    options: &Options,
+    binaries: Option<&Path>,
+) -> Result<Report> {
+    let mut checks = Vec::new();
+    match database {
+        Some(database) => repository(context, database, &mut checks).await,
+        None => skip(&mut checks, "repository", "no repository was given"),
+    }
+    let facts = match server {
+        Some(conninfo) => connect(context, conninfo, &mut checks).await,
+        None => {
+            skip(&mut checks, "server", "no server was given");
+            None
+        }
+    };
+    if let Some(facts) = facts {
+        let major = facts.major;
+        ready(context, facts, options, &mut checks).await;
+        match Binaries::find(major, binaries) {
+            Ok(found) => ok(
+                &mut checks,
+                "binaries",
+                format!(
+                    "PostgreSQL {major} for verifying restores: {}",
+                    found.directory().display()
+                ),
+            ),
+            Err(error) => checks.push(Check {
+                id: "binaries",
+                outcome: Outcome::Warning,
+                detail: format!("{error}; restores cannot be proven on this machine"),
+                remedy: error.hint(),
+            }),
+        }
+    } else {
+        skip(&mut checks, "backup", "the server was not reached");
+    }
+    let sound = !checks.iter().any(|check| check.outcome == Outcome::Failed);
+    let protection = if sound {
+        "Full physical backups, encrypted and verified; a restore brings back the moment a backup ended. Recovery to any second comes with a later version."
+    } else {
+        "Nothing until what failed above is mended."
+    };
+    Ok(Report {
+        checks,
+        protection: protection.into(),
+    })
+}
+
+async fn repository(context: &Context, database: &Database, checks: &mut Vec<Check>) {
+    match database::open(context, database).await {
+        Ok(opened) => {
+            let alarms = opened.with_state(|state| state.alarms().count()).await;
+            ok(
+                checks,
+                "repository",
+                format!("{} in {} opens with the key", database.name, database.location),
+            );
+            if alarms > 0 {
+                checks.push(Check {
+                    id: "ledger",
+                    outcome: Outcome::Warning,
+                    detail: format!("the ledger raised {alarms} alarms"),
+                    remedy: Some(format!("See `lastgood status {}`.", database.name)),
+                });
+            }
+            match crate::init::probe(context, &**opened.repository.store()).await {
+                Ok(found) => ok(checks, "store", found.join("; ")),
+                Err(error) => fail(checks, "store", &error),
+            }
+        }
+        Err(error) => fail(checks, "repository", &error),
+    }
+}
+
+async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>) -> Option<ServerFacts> {
+    match LiveServer::new(conninfo.clone(), context.runtime.clone()).facts().await {
+        Ok(facts) => {
+            let bytes = facts.databases_bytes();
+            ok(
+                checks,
+                "server",
+                format!(
+                    "PostgreSQL {}, cluster {}, {bytes} bytes in {} databases",
+                    facts.version,
+                    facts.system_identifier,
+                    facts.databases.len()
+                ),
+            );
+            Some(facts)
+        }
+        Err(error) => {
+            fail(checks, "server", &error);
+            None
+        }
+    }
+}
+
+/// Whether a backup could begin now: everything on the server's side at once, then the data directory.
+async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks: &mut Vec<Check>) {
+    let conditions = backup::judge(&facts);
+    let prevented = conditions.iter().any(|condition| !condition.bearable);
+    for condition in conditions {
+        let outcome = if condition.bearable {
+            Outcome::Warning
+        } else {
+            Outcome::Failed
+        };
+        checks.push(Check {
+            id: condition.code,
+            outcome,
+            detail: condition.what,
+            remedy: Some(condition.mend),
+        });
+    }
+    if prevented {
+        return skip(checks, "data-directory", "the server does not allow backups yet");
+    }
+    match backup::plan(context, facts, options).await {
+        Ok(plan) => planned(checks, &plan),
+        Err(error) => fail(checks, "data-directory", &error),
+    }
+}
+
+fn planned(checks: &mut Vec<Check>, plan: &Plan) {
+    ok(
+        checks,
+        "data-directory",
+        "the data directory is this server's and can be read".into(),
+    );
+    for warning in &plan.warnings {
+        let (detail, remedy) = (warning.what.clone(), Some(warning.mend.clone()));
+        checks.push(Check {
+            id: warning.code,
+            outcome: Outcome::Warning,
+            detail,
+            remedy,
+        });
+    }
+}
+
+fn ok(checks: &mut Vec<Check>, id: &'static str, detail: String) {
+    checks.push(Check {
+        id,
+        outcome: Outcome::Ok,
+        detail,
+        remedy: None,
+    });
+}
+
+fn skip(checks: &mut Vec<Check>, id: &'static str, why: &str) {
+    checks.push(Check {
+        id,
+        outcome: Outcome::Skipped,
+        detail: why.into(),
+        remedy: None,
+    });
+}
+
+fn fail(checks: &mut Vec<Check>, id: &'static str, error: &Error) {
+    checks.push(Check {
+        id,
+        outcome: Outcome::Failed,
+        detail: error.to_string(),
+        remedy: error.hint(),
+    });
+}

@@ -1,0 +1,153 @@
+//! Level one: every object that the backup needs is there, whole, and the one that was written.
+
+use std::sync::Arc;
+
+use repo::{
+    Repository,
+    envelope::{Pin, check_hash},
+    manifest::Manifest,
+    names,
+    wal::{Assembly, WalStream, read_history},
+};
+
+use crate::{
+    Result,
+    database::Opened,
+    event::{Context, Event},
+};
+
+use super::{Findings, damage};
+
+/// Reads every object once and compares it with what refers to it. Goes on after damage, to name all of it.
+pub(super) async fn check(
+    context: &Context,
+    opened: &Opened,
+    manifest: &Manifest,
+    jobs: usize,
+    findings: &mut Findings,
+) -> Result<()> {
+    let objects = wanted(manifest);
+    let (count, total) = (objects.len(), objects.iter().map(|(_, pin)| pin.size).sum::<u64>());
+    let objects = Arc::new(objects);
+    let (work_in, work_out) = async_channel::bounded(jobs.max(1) * 2);
+    let (done_in, done_out) = async_channel::bounded(jobs.max(1) * 2);
+    for _ in 0..jobs.max(1) {
+        let (repository, objects) = (opened.repository.clone(), objects.clone());
+        let (work, done, stop) = (work_out.clone(), done_in.clone(), context.stop.clone());
+        context.runtime.workers.spawn(Box::pin(async move {
+            while let Ok(number) = work.recv().await {
+                let (name, pin): &(String, Pin) = &objects[number];
+                let result = match stop.check() {
+                    Ok(()) => object(&repository, name, pin).await,
+                    Err(error) => Err(error),
+                };
+                if done.send((pin.size, result)).await.is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+    drop((work_out, done_in));
+    let feed = async {
+        for number in 0..count {
+            if work_in.send(number).await.is_err() {
+                break;
+            }
+        }
+        work_in.close();
+        Ok::<(), crate::Error>(())
+    };
+    let collect = async {
+        let mut read = 0;
+        while let Ok((size, result)) = done_out.recv().await {
+            read += size;
+            if let Err(error) = result {
+                damage(findings, error)?;
+            }
+            context.observer.event(Event::Progress { done: read, total });
+        }
+        Ok(())
+    };
+    futures::try_join!(feed, collect)?;
+    findings.checked.push(format!(
+        "{count} objects, {total} bytes: present, whole, the ones that were written"
+    ));
+    wal(opened, manifest, findings).await
+}
+
+/// Everything that the manifest pins.
+fn wanted(manifest: &Manifest) -> Vec<(String, Pin)> {
+    let (facts, needed) = (&manifest.facts, &manifest.needed);
+    let mut objects: Vec<(String, Pin)> = Vec::new();
+    for (number, pin) in facts.table().into_iter().enumerate() {
+        objects.push((names::files(&facts.backup, number as u32), pin));
+    }
+    let source = |number| needed.sources.get(number).unwrap_or(facts.backup);
+    objects.extend(
+        needed
+            .maps
+            .iter()
+            .map(|map| (names::map(&source(map.source), map.number), map.pin())),
+    );
+    objects.extend(
+        needed
+            .packs
+            .iter()
+            .map(|pack| (names::pack(&source(pack.source), pack.number), pack.pin())),
+    );
+    objects
+}
+
+async fn object(repository: &Repository, name: &str, pin: &Pin) -> Result<()> {
+    let bytes = repository
+        .store()
+        .get(name)
+        .await?
+        .ok_or_else(|| repo::Error::Missing { name: name.into() })?;
+    if check_hash(name, &bytes)? != *pin {
+        let what = "it is not the object that was written here".into();
+        return Err(repo::Error::Damaged {
+            name: name.into(),
+            what,
+        }
+        .into());
+    }
+    // The session's key is an object too, without which this one is noise.
+    repository.learn_session(name, &bytes).await?;
+    Ok(())
+}
+
+/// The WAL from start to end, and the histories of its timelines.
+async fn wal(opened: &Opened, manifest: &Manifest, findings: &mut Findings) -> Result<()> {
+    let facts = &manifest.facts;
+    let generation = facts.postgresql.generation;
+    let mut bytes = 0;
+    for range in facts.wal_needed() {
+        let stream = WalStream::new(generation, range.timeline, facts.postgresql.segment_size)?;
+        let from = stream.segment_of(range.from.0);
+        let mut assembly = Assembly::new(&opened.repository, stream, from, range.to.0);
+        loop {
+            match assembly.next().await {
+                Ok(Some(run)) => bytes += run.bytes.len(),
+                Ok(None) => break,
+                Err(error) => return damage(findings, error.into()),
+            }
+        }
+    }
+    let tip = facts.stop.timeline;
+    if tip > 1 {
+        match read_history(&opened.repository, generation, tip).await {
+            Ok(Some(_)) => {}
+            Ok(None) => findings.found.push(format!(
+                "{} is missing from the repository",
+                names::wal_history(generation, tip)
+            )),
+            Err(error) => damage(findings, error.into())?,
+        }
+    }
+    findings.checked.push(format!(
+        "{bytes} bytes of WAL from {} to {}: no gap",
+        facts.start.lsn, facts.stop.lsn
+    ));
+    Ok(())
+}
