@@ -3,4 +3,5 @@
 //! For tests only. Nothing that ships depends on this crate.
 
 pub mod clusters;
+pub mod host;
 pub mod sim;

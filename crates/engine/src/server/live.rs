@@ -92,7 +92,7 @@ impl Server for LiveServer {
                 Err(_) => unknown.push(database.name.clone()),
             }
         }
-        relations.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+        relations.sort_by_key(|relation| std::cmp::Reverse(relation.bytes));
         relations.truncate(MAX_RELATIONS);
         Ok((relations, unknown))
     }
@@ -154,7 +154,7 @@ struct Running {
 #[async_trait]
 impl RunningBackup for Running {
     fn started(&self) -> Started {
-        self.started.clone()
+        self.started
     }
 
     fn is_alive(&self) -> bool {

@@ -1,0 +1,91 @@
+//! What the ledger hears of a backup before and after its work.
+
+use repo::{
+    BackupId,
+    ledger::{Entry, What},
+    session::Session,
+};
+
+use crate::{Error, Result, database::Opened};
+
+use super::Plan;
+
+/// One word a cause, and no more: an error's text may name things that the ledger need not know.
+pub(super) fn reason(error: &Error) -> String {
+    match error {
+        Error::Failed { code, .. } | Error::Refused { code, .. } => (*code).into(),
+        Error::Interrupted => "interrupted".into(),
+        Error::Server(_) => "server".into(),
+        Error::Repository(_) => "repository".into(),
+        Error::File { .. } => "file".into(),
+        Error::NotFound { .. } | Error::Unproven { .. } => "other".into(),
+    }
+}
+
+/// A folder holds one cluster. Another system identifier means another cluster: a person must say so.
+pub(super) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
+    let generation = generation.to_string();
+    let (known, any) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.backups().next().map(|backup| backup.summary.generation.clone()),
+            )
+        })
+        .await;
+    match any {
+        Some(Some(other)) if !known => Err(Error::Refused {
+            code: "foreign-server",
+            what: format!("this server is the cluster {generation}; the repository holds the cluster {other}"),
+            hint: "Give the connection string of the cluster that is protected here, or protect this one under another name with `lastgood init`.".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Says in the ledger that a run begins, and which cluster and timeline it is about.
+pub(super) async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: BackupId) -> Result<()> {
+    let facts = &plan.facts;
+    let (generation, timeline) = (facts.system_identifier.to_string(), facts.timeline.0);
+    let (known, begun) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.knows_timeline(&generation, timeline),
+            )
+        })
+        .await;
+    if !known {
+        let segment_size = u32::try_from(facts.wal_segment_size.bytes()).unwrap_or(u32::MAX);
+        let (block_size, major) = (facts.block_size, facts.major.number());
+        let generation = generation.clone();
+        opened
+            .append(Entry::GenerationBegun {
+                generation,
+                segment_size,
+                block_size,
+                major,
+            })
+            .await?;
+    }
+    if !begun {
+        opened
+            .append(Entry::TimelineBegun {
+                generation,
+                timeline,
+                parent: None,
+                switch: None,
+            })
+            .await?;
+    }
+    let (run, session) = (id.to_string(), session.id.to_string());
+    opened
+        .append(Entry::RunStarted {
+            run,
+            session,
+            what: What::Backup,
+            parent: None,
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! A repository in a temporary folder, a server beside it, and the engine between them.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::{path::PathBuf, sync::Arc};
+
+use engine::{
+    backup::{self, Level, Options, Summary},
+    database::{self, Database, Opened},
+    event::{Context, Event, Observer, Stop},
+    repo::{keys::Unlock, store::Location},
+    restore::{self, At, Request, Restored},
+};
+use pgformat::Major;
+use std::sync::Mutex;
+use testkit::clusters::{Options as ClusterOptions, TestCluster, give_to_server_user};
+
+/// Keeps every warning, for tests that ask what was said.
+#[derive(Default)]
+pub struct Heard(pub Mutex<Vec<Event>>);
+
+impl Observer for Heard {
+    fn event(&self, event: Event) {
+        if !matches!(event, Event::Progress { .. }) {
+            self.0.lock().unwrap().push(event);
+        }
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub context: Context,
+    pub heard: Arc<Heard>,
+    pub database: Database,
+}
+
+/// A cluster that may be backed up: the tests' default of fsync=off is refused.
+pub fn durable() -> ClusterOptions {
+    ClusterOptions {
+        conf: vec!["fsync = on".into()],
+        ..ClusterOptions::default()
+    }
+}
+
+impl World {
+    pub async fn new() -> World {
+        let folder = tempfile::Builder::new().prefix("lastgood-").tempdir().unwrap();
+        give_to_server_user(folder.path());
+        let heard = Arc::new(Heard::default());
+        let context = Context {
+            runtime: testkit::host::runtime(),
+            observer: heard.clone(),
+            stop: Stop::default(),
+        };
+        let repository = folder.path().join("repository");
+        let location = Location::parse(repository.to_str().unwrap(), std::path::Path::new("/")).unwrap();
+        let (_, unlock) = Unlock::generate("shop");
+        engine::init::run(&context, &location, "shop", &unlock).await.unwrap();
+        let database = Database {
+            name: "shop".into(),
+            location,
+            unlock,
+            expected_id: None,
+        };
+        World {
+            folder,
+            context,
+            heard,
+            database,
+        }
+    }
+
+    pub async fn open(&self) -> Opened {
+        database::open(&self.context, &self.database).await.unwrap()
+    }
+
+    pub fn options(&self, cluster: &TestCluster) -> Options {
+        Options {
+            label: None,
+            level: Level::default(),
+            jobs: 2,
+            max_rate: None,
+            data_directory: Some(cluster.data_dir().to_path_buf()),
+        }
+    }
+
+    pub async fn backup(&self, cluster: &TestCluster) -> Summary {
+        let opened = self.open().await;
+        backup::run(&self.context, &opened, &cluster.conninfo(), &self.options(cluster))
+            .await
+            .unwrap()
+    }
+
+    pub fn request(&self, name: &str) -> Request {
+        Request {
+            at: At::Latest,
+            to: self.target(name),
+            jobs: 2,
+            tablespaces: Vec::new(),
+            start: None,
+        }
+    }
+
+    pub fn target(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub async fn restore(&self, request: &Request) -> Restored {
+        let opened = self.open().await;
+        let plan = restore::plan(&self.context, &opened, request).await.unwrap();
+        restore::run(&self.context, &opened, request, plan).await.unwrap()
+    }
+
+    /// Restores the newest backup and brings up a server on it.
+    pub async fn revive(&self, major: Major, name: &str) -> TestCluster {
+        let restored = self.restore(&self.request(name)).await;
+        let mut cluster = TestCluster::on(major, &restored.to);
+        cluster.start().await;
+        cluster
+    }
+}
