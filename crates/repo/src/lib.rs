@@ -19,6 +19,7 @@ pub mod pack;
 pub mod retry;
 pub mod runtime;
 pub mod session;
+pub mod signed;
 pub mod sources;
 pub mod store;
 pub mod table;
