@@ -11,7 +11,8 @@ mod scratch;
 
 use std::path::PathBuf;
 
-use repo::ledger::{Entry, Level, Outcome};
+use repo::ledger::Entry;
+pub use repo::ledger::{Level, Outcome};
 use serde::Serialize;
 
 use crate::{Result, database::Opened, event::Context};
