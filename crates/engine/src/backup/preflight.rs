@@ -39,6 +39,22 @@ pub struct Plan {
     pub warnings: Vec<Check>,
 }
 
+impl Plan {
+    /// A plan from parts that belong together, unjudged: for sources that are no directory of this machine, and for
+    /// models of a server. [`plan`] is what judges a real one.
+    pub fn from_parts(source: Arc<dyn Source>, facts: ServerFacts, control: Control, owner: Owner) -> Plan {
+        let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
+        Plan {
+            source,
+            facts,
+            control,
+            version_directory,
+            owner,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Plan {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Plan(system {})", self.facts.system_identifier)
