@@ -1,0 +1,228 @@
+//! The commands and the flags of each.
+
+use std::path::PathBuf;
+
+use engine::restore::At;
+
+use super::values::{Compression, Named, Renamed, VerifyLevel, parse_rate};
+
+/// The verbs.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a repository, its key and the configuration
+    Init(Init),
+    /// Say what can be protected and how well, and what mends the rest
+    Doctor(Doctor),
+    /// Back up a running server
+    Backup(Backup),
+    /// List the backups
+    List(List),
+    /// Show one backup in full
+    Show(Show),
+    /// Say in one screen how well each database is protected
+    Status(Status),
+    /// Bring a database back, into a new directory
+    Restore(Restore),
+    /// Prove that a backup can be restored
+    Verify(Verify),
+    /// Tell the whole story on a cluster that is made and removed
+    Demo(Demo),
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions(Completions),
+}
+
+impl Command {
+    /// The word that was typed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Doctor(_) => "doctor",
+            Command::Backup(_) => "backup",
+            Command::List(_) => "list",
+            Command::Show(_) => "show",
+            Command::Status(_) => "status",
+            Command::Restore(_) => "restore",
+            Command::Verify(_) => "verify",
+            Command::Demo(_) => "demo",
+            Command::Completions(_) => "completions",
+        }
+    }
+}
+
+/// `lastgood init`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without --database the server is looked for on this machine. Without --repository\n\
+    backups go to /var/lib/lastgood (root) or ~/lastgood.\n\nExamples:\n  \
+    lastgood init --repository /srv/backups\n  \
+    lastgood init --repository /srv/backups --database shop='host=db1 user=backup'\n  \
+    lastgood init --repository /srv/backups --passphrase-file /etc/lastgood/phrase"
+)]
+pub(crate) struct Init {
+    /// A database to protect and how to reach its server; may be repeated
+    #[arg(long = "database", value_name = "NAME=CONNINFO")]
+    pub(crate) databases: Vec<Named>,
+}
+
+/// `lastgood doctor`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood doctor\n  lastgood doctor shop\n  \
+    lastgood doctor 'host=db1 user=postgres'")]
+pub(crate) struct Doctor {
+    /// A configured database or a connection string; all of them if not given
+    #[arg(value_name = "NAME|CONNINFO")]
+    pub(crate) target: Option<String>,
+    /// The directory of PostgreSQL's programs
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
+    pub(crate) postgres: Option<PathBuf>,
+}
+
+/// `lastgood backup`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lastgood backup shop\n  lastgood backup shop --label 'before the migration'\n  \
+    lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key"
+)]
+pub(crate) struct Backup {
+    /// A configured database or a connection string
+    #[arg(value_name = "NAME|CONNINFO")]
+    pub(crate) target: Option<String>,
+    /// Words to find this backup by
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// Compression: none, or zstd's level 1..19 [default: 3]
+    #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
+    pub(crate) compress: Option<Compression>,
+    /// Workers side by side [default: the cores, at most 4]
+    #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = jobs())]
+    pub(crate) jobs: Option<u16>,
+    /// The most bytes to read in a second, such as 50M or 1G
+    #[arg(long, value_name = "RATE", env = "LASTGOOD_MAX_RATE", hide_env = true, value_parser = parse_rate)]
+    pub(crate) max_rate: Option<u64>,
+}
+
+/// `lastgood list`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood list\n  lastgood list shop --json")]
+pub(crate) struct List {
+    /// A configured database; all of them if not given
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+}
+
+/// `lastgood show`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood show 20261120T143000Z-7f3k9q\n  \
+    lastgood show 20261120T143000Z-7f3k9q --name shop --json")]
+pub(crate) struct Show {
+    /// A backup's id, as `lastgood list` shows it
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: String,
+}
+
+/// `lastgood status`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood status\n  lastgood status shop --json")]
+pub(crate) struct Status {
+    /// A configured database; all of them if not given
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+}
+
+/// `lastgood restore`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The directory must be new or empty: a restore never writes over anything.\n\nExamples:\n  \
+    lastgood restore shop --to /srv/shop-restored --plan\n  \
+    lastgood restore shop --to /srv/shop-restored --start --port 5433\n  \
+    lastgood restore shop --to /srv/old --at backup:20261120T143000Z-7f3k9q"
+)]
+pub(crate) struct Restore {
+    /// A configured database
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// The new data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Which moment: latest, or backup:ID for the end of that backup
+    #[arg(long, value_name = "WHEN", default_value = "latest")]
+    pub(crate) at: At,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Workers side by side [default: the cores, at most 4]
+    #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = jobs())]
+    pub(crate) jobs: Option<u16>,
+    /// Put the tablespace that was in OLD into NEW; may be repeated
+    #[arg(long = "tablespace", value_name = "OLD=NEW")]
+    pub(crate) tablespaces: Vec<Renamed>,
+    /// Start the server and wait until it is open
+    #[arg(long)]
+    pub(crate) start: bool,
+    /// The port of the started server [default: 5432]
+    #[arg(long, value_name = "PORT", requires = "start", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// The directory of PostgreSQL's programs
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
+    pub(crate) postgres: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `lastgood verify`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Levels:\n  objects  every object is there and intact (needs no decryption)\n  \
+    pages    every page is opened and compared with its hash\n  \
+    restore  restored, recovered, checked by PostgreSQL itself in a scratch server\n\nExamples:\n  \
+    lastgood verify shop\n  lastgood verify shop --level restore"
+)]
+pub(crate) struct Verify {
+    /// A configured database (its newest backup) or a backup's id
+    #[arg(value_name = "NAME|BACKUP")]
+    pub(crate) target: Option<String>,
+    /// How thoroughly
+    #[arg(long, value_name = "LEVEL", default_value = "pages")]
+    pub(crate) level: VerifyLevel,
+    /// Workers side by side [default: the cores, at most 4]
+    #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = jobs())]
+    pub(crate) jobs: Option<u16>,
+    /// Where a scratch server may be made [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_SCRATCH", hide_env = true)]
+    pub(crate) scratch: Option<PathBuf>,
+    /// The directory of PostgreSQL's programs
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
+    pub(crate) postgres: Option<PathBuf>,
+}
+
+/// `lastgood demo`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood demo\n  lastgood demo --megabytes 50 --progress none")]
+pub(crate) struct Demo {
+    /// How much data to load, about
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub(crate) megabytes: u32,
+    /// Where the demo makes its own temporary directory [default: the system's]
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_SCRATCH", hide_env = true)]
+    pub(crate) scratch: Option<PathBuf>,
+    /// The directory of PostgreSQL's programs
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
+    pub(crate) postgres: Option<PathBuf>,
+}
+
+/// `lastgood completions`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// Whose
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The most workers that make sense on one machine; more would only take memory (32 MiB each).
+const JOBS_MAX: i64 = 64;
+
+fn jobs() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=JOBS_MAX)
+}

@@ -1,0 +1,79 @@
+//! `lastgood backup`: one backup of a running server, committed only when it is whole.
+
+use engine::backup::{self, Options, Summary};
+
+use crate::{
+    Result,
+    args::Backup,
+    commands::{Run, jobs},
+    exit::Exit,
+    output::{Outcome, Problem},
+    render,
+};
+
+/// Takes the backup.
+pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
+    let target = run.target(args.target.as_deref())?;
+    let server = target.server()?;
+    let options = Options {
+        label: args.label,
+        level: args
+            .compress
+            .or(target.entry.compress)
+            .map(|level| level.0)
+            .unwrap_or_default(),
+        jobs: jobs(args.jobs, target.entry.jobs),
+        max_rate: args.max_rate.or(target.entry.max_rate),
+        data_directory: target.entry.data_directory.clone(),
+    };
+    let opened = engine::database::open(&run.context, &target.database()?).await?;
+    let summary = backup::run(&run.context, &opened, server, &options).await?;
+    let text = text(&target.name, &summary);
+    Ok(Outcome::new(&summary, text).but(problem(&summary)))
+}
+
+fn text(name: &str, summary: &Summary) -> String {
+    let backup = &summary.backup;
+    let mut text = format!("Backed up {name} as {}\n", backup.id);
+    let rate = render::rate(summary.bytes_per_second);
+    text.push_str(&render::fields(&[
+        (
+            "  data",
+            format!(
+                "{} in {} files, {} ({rate})",
+                render::size(backup.bytes),
+                backup.files,
+                render::duration(summary.seconds)
+            ),
+        ),
+        (
+            "  stored",
+            format!("{}{}", render::size(backup.stored), share(backup.stored, backup.bytes)),
+        ),
+        ("  WAL", render::size(summary.wal_bytes)),
+        ("  brings back", render::moment(backup.stopped)),
+    ]));
+    text.push_str(&format!(
+        "It is complete, and unproven until it was restored once:\n  lastgood verify {name} --level restore\n"
+    ));
+    text
+}
+
+/// Such as ` (31% of it)`.
+fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return String::new();
+    }
+    format!(" ({}% of it)", u128::from(part) * 100 / u128::from(whole))
+}
+
+/// Damage in the source is in the backup too: that must not pass for a success.
+fn problem(summary: &Summary) -> Option<Problem> {
+    let (first, count) = (summary.page_errors.first()?, summary.page_errors.len());
+    Some(Problem::found(
+        Exit::Partly,
+        "page-errors",
+        format!("the backup is made, but {count} pages of the server fail their checksum, the first in {first}"),
+        "Keep older backups; look for a failing disk, and restore the damaged tables from a backup before the damage.",
+    ))
+}

@@ -1,0 +1,115 @@
+//! `lastgood restore`: shows the plan, then brings the database back into a new directory.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+
+use engine::restore::{self, Plan, Request, Restored, Start};
+
+use crate::{
+    Error, Result,
+    args::Restore,
+    commands::{Run, jobs},
+    output::Outcome,
+    render,
+};
+
+/// Restores, or shows the plan.
+pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
+    let target = run.target(args.target.as_deref())?;
+    let binaries = args.postgres.clone().or_else(|| target.entry.postgres.clone());
+    let request = Request {
+        at: args.at,
+        to: run.current.join(&args.to),
+        jobs: jobs(args.jobs, target.entry.jobs),
+        tablespaces: args
+            .tablespaces
+            .into_iter()
+            .map(|moved| (moved.old, moved.new))
+            .collect(),
+        start: args.start.then_some(Start {
+            port: args.port,
+            binaries,
+        }),
+    };
+    let opened = engine::database::open(&run.context, &target.database()?).await?;
+    // Everything that can be refused is refused here, before anything is touched.
+    let plan = restore::plan(&run.context, &opened, &request).await?;
+    let lines: Vec<String> = plan.lines().iter().map(|line| render::printable(line)).collect();
+    if args.plan {
+        return Ok(Outcome::new(&plan, lines.join("\n") + "\n"));
+    }
+    for line in &lines {
+        run.progress.note(line);
+    }
+    if !args.yes && !run.global.json {
+        confirm(&plan)?;
+    }
+    let restored = restore::run(&run.context, &opened, &request, plan).await?;
+    Ok(Outcome::new(&restored, text(&restored)))
+}
+
+/// Asks on a terminal. Without one the restore goes ahead: it writes into a new or empty directory only,
+/// so that there is nothing to lose.
+fn confirm(_: &Plan) -> Result<()> {
+    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        return Ok(());
+    }
+    let terminal = |error| Error::file("read from", std::path::Path::new("the terminal"), error);
+    write!(stderr, "Go ahead? [y/N] ")
+        .and_then(|()| stderr.flush())
+        .map_err(terminal)?;
+    let mut answer = String::new();
+    // Longer answers are no yes.
+    stdin.lock().take(100).read_line(&mut answer).map_err(terminal)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Error::Declined),
+    }
+}
+
+fn text(restored: &Restored) -> String {
+    let seconds = restored.seconds.max(0.001);
+    let rate = render::rate(restored.bytes as f64 / seconds);
+    let mut text = format!(
+        "Restored {} into {}\n{} in {} files, {} ({rate}); every page was compared with its hash.\n",
+        restored.backup,
+        render::printable(&restored.to.display().to_string()),
+        render::size(restored.bytes),
+        restored.files,
+        render::duration(restored.seconds),
+    );
+    if let Some(server) = &restored.server {
+        text.push_str(&format!(
+            "The server is open: port {}, socket in {}, process {}, log in {}\n",
+            server.port,
+            render::printable(&server.socket_dir.display().to_string()),
+            server.pid,
+            render::printable(&server.log.display().to_string()),
+        ));
+    }
+    if !restored.made.is_empty() {
+        text.push_str(&format!(
+            "Made, because the backup had none: {}\n",
+            restored.made.join(", ")
+        ));
+    }
+    text.push_str("Next:\n");
+    for line in next(restored) {
+        text.push_str(&format!("  {}\n", render::printable(&line)));
+    }
+    text
+}
+
+/// What to type now.
+fn next(restored: &Restored) -> Vec<String> {
+    match &restored.server {
+        Some(server) => vec![
+            format!("psql -h {} -p {} -l", server.socket_dir.display(), server.port),
+            format!("pg_ctl -D {} stop", restored.to.display()),
+        ],
+        None => vec![
+            format!("pg_ctl -D {} -l {0}/restored.log start", restored.to.display()),
+            "(the server replays the backup's WAL to its end, then opens)".into(),
+        ],
+    }
+}

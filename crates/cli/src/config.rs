@@ -1,0 +1,106 @@
+//! `lastgood.toml`: one section per protected database, read strictly.
+//!
+//! A key that nobody reads is a setting that its author believes in: it is an error, with the line and
+//! the key that was probably meant.
+
+mod append;
+mod strict;
+mod target;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+pub(crate) use append::append;
+pub(crate) use target::{Many, Target, environment, has_password, one, parse_server, resolve};
+
+use crate::{Error, Result};
+
+/// Where a configuration is looked for when neither flag nor variable names one.
+const SEARCHED: [&str; 2] = ["lastgood.toml", "/etc/lastgood/lastgood.toml"];
+/// Many times what a thousand databases need; more is not a configuration.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// A configuration file, read and checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Config {
+    /// The file, absolute; `None` if there is none.
+    pub(crate) path: Option<PathBuf>,
+    /// The databases by name.
+    pub(crate) databases: BTreeMap<String, Entry>,
+}
+
+/// One `[database.NAME]`. Paths are absolute: relative ones count from the file's directory.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    /// Where its repository is.
+    pub(crate) repository: String,
+    /// The repository's database id, 32 hex digits; another repository is refused.
+    pub(crate) id: Option<String>,
+    /// Key file.
+    pub(crate) key: Option<PathBuf>,
+    /// A file whose first line is the passphrase.
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// A program that prints the passphrase, and its arguments.
+    pub(crate) passphrase_command: Option<Vec<String>>,
+    /// Connection string, without a password.
+    pub(crate) server: Option<String>,
+    /// The server's data directory, where it is not what the server says (a container's mount).
+    pub(crate) data_directory: Option<PathBuf>,
+    /// Workers side by side.
+    pub(crate) jobs: Option<u16>,
+    /// `"none"` or zstd's level.
+    #[serde(default, deserialize_with = "strict::compress")]
+    pub(crate) compress: Option<crate::args::Compression>,
+    /// The most bytes to read in a second.
+    #[serde(default, deserialize_with = "strict::rate")]
+    pub(crate) max_rate: Option<u64>,
+    /// Where PostgreSQL's programs are.
+    pub(crate) postgres: Option<PathBuf>,
+    /// Where scratch servers may be made.
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file that `named` says (flag or variable), else the first that exists where one is
+    /// looked for, else nothing.
+    pub(crate) fn load(named: Option<&Path>, current: &Path) -> Result<Config> {
+        match find(named, current) {
+            Some(path) => Config::read(&path, named.is_some()),
+            None => Ok(Config::default()),
+        }
+    }
+
+    fn read(path: &Path, named: bool) -> Result<Config> {
+        use std::io::Read;
+        let mut text = String::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(SIZE_MAX).read_to_string(&mut text));
+        match read {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named => Err(Error::Config {
+                place: path.display().to_string(),
+                what: "there is no such file".into(),
+                hint: Some("Make one with `lastgood init`, or correct --config.".into()),
+            }),
+            Err(error) => Err(Error::file("read", path, error)),
+            Ok(_) => strict::parse(&text, path),
+        }
+    }
+}
+
+/// The file to read, if any: absolute.
+pub(crate) fn find(named: Option<&Path>, current: &Path) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(current.join(path)),
+        None => SEARCHED
+            .iter()
+            .map(|path| current.join(path))
+            .find(|path| path.exists()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! `lastgood`: brings a PostgreSQL database back to its last good moment, and proves every day that it can.
+//!
+//! The order of a run: read the command line, read the configuration, carry out the command, show what
+//! came of it, end with the exit code that belongs to it.
+
+mod args;
+mod commands;
+mod config;
+mod error;
+mod exit;
+mod host;
+mod key;
+mod output;
+mod progress;
+mod render;
+mod signals;
+mod usage;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use engine::event::{Context, Stop};
+
+pub(crate) use crate::error::{Error, Result};
+use crate::{
+    args::Args,
+    commands::Run,
+    exit::Exit,
+    output::{Outcome, Problem, show},
+    progress::Progress,
+    signals::Caught,
+};
+
+/// How long workers may take to notice that everything is over.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let exit = match usage::parse() {
+        Ok(args) => run(args),
+        Err(exit) => exit,
+    };
+    ExitCode::from(exit.code())
+}
+
+fn run(args: Args) -> Exit {
+    let (command, json) = (args.command.name(), args.global.json);
+    let progress = Arc::new(Progress::new(args.global.progress, json));
+    let tokio = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(tokio) => tokio,
+        Err(error) => {
+            let error = Error::file("start", std::path::Path::new("worker threads"), error);
+            return show(command, json, Err(Problem::of(&error, Exit::Failed)), &[]);
+        }
+    };
+    let (result, caught) = tokio.block_on(carry_out(args, Arc::clone(&progress)));
+    progress.finish();
+    let result = result.map_err(|error| Problem::of(&error, caught.exit()));
+    let exit = show(command, json, result, &progress.warnings());
+    tokio.shutdown_timeout(SHUTDOWN);
+    exit
+}
+
+async fn carry_out(args: Args, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {
+    let stop = Stop::default();
+    let caught = match signals::listen(stop.clone(), Arc::clone(&progress)) {
+        Ok(caught) => caught,
+        Err(error) => {
+            let error = Error::file("listen for", std::path::Path::new("signals"), error);
+            return (Err(error), Caught::default());
+        }
+    };
+    let context = Context {
+        runtime: host::runtime(tokio::runtime::Handle::current()),
+        observer: Arc::clone(&progress) as Arc<dyn engine::event::Observer>,
+        stop,
+    };
+    let result = match Run::new(context, progress, args.global) {
+        Ok(run) => commands::carry_out(&run, args.command).await,
+        Err(error) => Err(error),
+    };
+    (result, caught)
+}
