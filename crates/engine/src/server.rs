@@ -52,7 +52,7 @@ pub trait WalFeed: Send {
 
 /// A backup under way on the server.
 #[async_trait]
-pub trait RunningBackup: Send {
+pub trait RunningBackup: Send + Sync {
     /// Where and when it began.
     fn started(&self) -> Started;
     /// Whether the session that it lives in is open, as far as this side knows.
