@@ -3,6 +3,7 @@
 //! Layout: `storage/bufpage.h`. Block sizes are 1 to 32 KiB, a power of two.
 
 mod checksum;
+pub mod fold;
 
 pub use checksum::checksum;
 
