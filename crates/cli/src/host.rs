@@ -7,16 +7,32 @@ use std::{
 
 use engine::repo::runtime::{Clock, Rng, Runtime, Workers};
 use futures::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 
-/// The runtime of production, on top of the tokio runtime that `handle` belongs to.
-pub(crate) fn runtime(handle: Handle) -> Runtime {
-    Runtime {
+/// The runtime of production, on top of the tokio runtime that `handle` belongs to, and a view of its jobs.
+pub(crate) fn runtime(handle: Handle) -> (Runtime, Jobs) {
+    let (alive, ended) = mpsc::channel(1);
+    let runtime = Runtime {
         clock: Arc::new(SystemClock {
             started: Instant::now(),
         }),
         rng: Arc::new(SystemRandom),
-        workers: Arc::new(Threads { handle }),
+        workers: Arc::new(Threads { handle, alive }),
+    };
+    (runtime, Jobs { ended })
+}
+
+/// The jobs that the runtime was given.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    ended: mpsc::Receiver<()>,
+}
+
+impl Jobs {
+    /// Waits until all of them have ended and nobody can start another one, but no longer than `patience`.
+    pub(crate) async fn ended(mut self, patience: Duration) {
+        // Nothing is ever sent: the channel closes when the last job drops its end.
+        drop(tokio::time::timeout(patience, self.ended.recv()).await);
     }
 }
 
@@ -53,13 +69,17 @@ impl Rng for SystemRandom {
 /// One thread per job: jobs read disks and compress, and would starve each other on shared ones.
 struct Threads {
     handle: Handle,
+    alive: mpsc::Sender<()>,
 }
 
 impl Workers for Threads {
     fn spawn(&self, job: BoxFuture<'static, ()>) {
-        let handle = self.handle.clone();
+        let (handle, alive) = (self.handle.clone(), self.alive.clone());
         // Nobody waits for the task itself: who needs its result gave it a channel, which closes with it.
-        drop(self.handle.spawn_blocking(move || handle.block_on(job)));
+        drop(self.handle.spawn_blocking(move || {
+            handle.block_on(job);
+            drop(alive);
+        }));
     }
 }
 
@@ -74,7 +94,7 @@ mod tests {
             .worker_threads(1)
             .build()
             .unwrap();
-        let runtime = runtime(tokio.handle().clone());
+        let (runtime, jobs) = runtime(tokio.handle().clone());
         let clock = Arc::clone(&runtime.clock);
         let (sender, receiver) = std::sync::mpsc::channel();
         runtime.workers.spawn(Box::pin(async move {
@@ -82,11 +102,16 @@ mod tests {
             sender.send(clock.monotonic()).unwrap();
         }));
         assert!(receiver.recv().unwrap() >= Duration::from_millis(1));
+        drop(runtime);
+        let patience = Duration::from_secs(600);
+        let began = Instant::now();
+        tokio.block_on(jobs.ended(patience));
+        assert!(began.elapsed() < patience);
     }
 
     #[test]
     fn random_bytes_differ_from_draw_to_draw() {
-        let runtime = runtime(
+        let (runtime, _) = runtime(
             tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap()

@@ -30,8 +30,8 @@ use crate::{
     signals::Caught,
 };
 
-/// How long workers may take to notice that everything is over.
-const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long workers may take to notice that everything is over. Ending without them is safe, too.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let exit = match usage::parse() {
@@ -55,7 +55,8 @@ fn run(args: Args) -> Exit {
     progress.finish();
     let result = result.map_err(|error| Problem::of(&error, caught.exit()));
     let exit = show(command, json, result, &progress.warnings());
-    tokio.shutdown_timeout(SHUTDOWN);
+    // Workers that are still at it would panic on a timer that is gone; they end with the process.
+    std::mem::forget(tokio);
     exit
 }
 
@@ -68,8 +69,9 @@ async fn carry_out(args: Args, progress: Arc<Progress>) -> (Result<Outcome>, Cau
             return (Err(error), Caught::default());
         }
     };
+    let (runtime, jobs) = host::runtime(tokio::runtime::Handle::current());
     let context = Context {
-        runtime: host::runtime(tokio::runtime::Handle::current()),
+        runtime,
         observer: Arc::clone(&progress) as Arc<dyn engine::event::Observer>,
         stop,
     };
@@ -77,5 +79,6 @@ async fn carry_out(args: Args, progress: Arc<Progress>) -> (Result<Outcome>, Cau
         Ok(run) => commands::carry_out(&run, args.command).await,
         Err(error) => Err(error),
     };
+    jobs.ended(PATIENCE).await;
     (result, caught)
 }

@@ -76,6 +76,9 @@ pub(crate) struct Doctor {
     /// The directory of PostgreSQL's programs
     #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
     pub(crate) postgres: Option<PathBuf>,
+    /// Where the server's data directory is on this machine [default: where the server says]
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
+    pub(crate) data_directory: Option<PathBuf>,
 }
 
 /// `lastgood backup`
@@ -100,6 +103,9 @@ pub(crate) struct Backup {
     /// The most bytes to read in a second, such as 50M or 1G
     #[arg(long, value_name = "RATE", env = "LASTGOOD_MAX_RATE", hide_env = true, value_parser = parse_rate)]
     pub(crate) max_rate: Option<u64>,
+    /// Where the server's data directory is on this machine [default: where the server says]
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
+    pub(crate) data_directory: Option<PathBuf>,
 }
 
 /// `lastgood list`

@@ -15,6 +15,7 @@ use crate::{
 pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
     let target = run.target(args.target.as_deref())?;
     let server = target.server()?;
+    let data_directory = args.data_directory.map(|path| run.current.join(path));
     let options = Options {
         label: args.label,
         level: args
@@ -24,7 +25,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
             .unwrap_or_default(),
         jobs: jobs(args.jobs, target.entry.jobs),
         max_rate: args.max_rate.or(target.entry.max_rate),
-        data_directory: target.entry.data_directory.clone(),
+        data_directory: data_directory.or_else(|| target.entry.data_directory.clone()),
     };
     let opened = engine::database::open(&run.context, &target.database()?).await?;
     let summary = backup::run(&run.context, &opened, server, &options).await?;

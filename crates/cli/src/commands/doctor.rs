@@ -1,5 +1,7 @@
 //! `lastgood doctor`: what can be protected and how well, what is missing, and the line that mends it.
 
+use std::path::PathBuf;
+
 use engine::{
     backup::Options,
     doctor::{Check, Outcome as Found, Report},
@@ -28,6 +30,7 @@ struct Examined {
 /// Examines every database that is meant.
 pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
     let mut reports = Vec::new();
+    let data_directory = args.data_directory.map(|path| run.current.join(path));
     let word = args.target.as_deref();
     let without_repository = run.global.repository.is_none();
     let server_alone = word.is_some_and(is_conninfo) && without_repository;
@@ -38,7 +41,7 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
             Some(text) => config::parse_server(text)?,
             None => Conninfo::parse("", &config::environment)?,
         };
-        let (options, binaries) = (options(&Entry::default()), args.postgres.as_deref());
+        let (options, binaries) = (options(&Entry::default(), data_directory), args.postgres.as_deref());
         let report = engine::doctor::examine(&run.context, None, Some(&server), &options, binaries).await?;
         reports.push(Examined {
             name: server.to_redacted_string(),
@@ -47,7 +50,11 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
     } else {
         for target in run.targets(word)? {
             let binaries = args.postgres.as_deref().or(target.entry.postgres.as_deref());
-            let (database, server, options) = (target.database()?, target.server.as_ref(), options(&target.entry));
+            let (database, server, options) = (
+                target.database()?,
+                target.server.as_ref(),
+                options(&target.entry, data_directory.clone()),
+            );
             let report = engine::doctor::examine(&run.context, Some(&database), server, &options, binaries).await?;
             reports.push(Examined {
                 name: target.name,
@@ -71,13 +78,13 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
 }
 
 /// A backup as it would be taken without flags: that is what is examined.
-fn options(entry: &Entry) -> Options {
+fn options(entry: &Entry, data_directory: Option<PathBuf>) -> Options {
     Options {
         label: None,
         level: entry.compress.map(|level| level.0).unwrap_or_default(),
         jobs: jobs(None, entry.jobs),
         max_rate: entry.max_rate,
-        data_directory: entry.data_directory.clone(),
+        data_directory: data_directory.or_else(|| entry.data_directory.clone()),
     }
 }
 

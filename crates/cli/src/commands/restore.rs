@@ -80,10 +80,10 @@ fn text(restored: &Restored) -> String {
     );
     if let Some(server) = &restored.server {
         text.push_str(&format!(
-            "The server is open: port {}, socket in {}, process {}, log in {}\n",
+            "The server is open: port {}, process {}, socket in {}\nIts log: {}\n",
             server.port,
-            render::printable(&server.socket_dir.display().to_string()),
             server.pid,
+            render::printable(&server.socket_dir.display().to_string()),
             render::printable(&server.log.display().to_string()),
         ));
     }

@@ -175,9 +175,9 @@ fn day(micros: i64) -> String {
     render::utc(micros).chars().take(10).collect()
 }
 
-/// Why the state is what it is, indented below the table.
+/// Why the state is what it is, indented below the table. Of those that are well only if `whole` is asked for.
 fn detail(seen: &Seen, whole: bool) -> Vec<String> {
-    let mut lines = vec![String::new(), format!("{}:", seen.name)];
+    let mut lines = Vec::new();
     let mut add = |text: &str| lines.extend(render::wrap(text, "  ", COLUMNS));
     if let Some(problem) = &seen.unknown {
         add(&problem.message);
@@ -189,10 +189,11 @@ fn detail(seen: &Seen, whole: bool) -> Vec<String> {
         }
         status.alarms.iter().for_each(|alarm| add(&format!("ALARM: {alarm}")));
         status.because.iter().for_each(|reason| add(reason));
-        status
-            .unfinished
-            .iter()
-            .for_each(|unfinished| add(&format!("unfinished: {unfinished}")));
+        let unfinished = |id: &String| add(&format!("under way or cut off, not listed: {id}"));
+        status.unfinished.iter().for_each(unfinished);
+    }
+    if !lines.is_empty() {
+        lines.splice(0..0, [String::new(), format!("{}:", seen.name)]);
     }
     lines
 }

@@ -34,7 +34,7 @@ fn separator(before: &str) -> &'static str {
 }
 
 fn section(name: &str, entry: &Entry) -> String {
-    let mut text = format!("[database.{}]\n", quote(name));
+    let mut text = format!("[database.{}]\n", key(name));
     let mut line = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             text.push_str(&format!("{key} = {}\n", quote(&value)));
@@ -47,6 +47,11 @@ fn section(name: &str, entry: &Entry) -> String {
     line("passphrase_file", path(&entry.passphrase_file));
     line("server", entry.server.clone());
     text
+}
+
+/// As TOML writes a key: a name with a dot would mean two keys.
+fn key(name: &str) -> String {
+    if name.contains('.') { quote(name) } else { name.into() }
 }
 
 /// As TOML writes a text; the library knows what must be escaped.

@@ -58,16 +58,16 @@ pub(super) async fn load(session: &Session, megabytes: u32, proceed: impl Fn() -
 fn batch(first: u64, last: u64) -> String {
     format!(
         "INSERT INTO public.customer
-            SELECT n, 'Customer ' || n, (ARRAY['Lyon','Riga','Porto','Graz','Oslo','Gent'])[1 + n % 6],
+            SELECT n, 'Customer ' || n, (ARRAY['Lyon','Riga','Porto','Graz','Oslo','Gent'])[(1 + n % 6)::int],
                 date '2015-01-01' + (n % 3650)::int
-            FROM pg_catalog.generate_series({first}, {last}) n WHERE n % 10 = 0;
+            FROM pg_catalog.generate_series({first}::bigint, {last}) n WHERE n % 10 = 0;
          INSERT INTO public.orders
             SELECT n, n * 7919 % 100000, timestamptz '2024-01-01 00:00Z' + n * interval '37 seconds',
                 pg_catalog.md5(n::text) || ' leave it at the door ' || pg_catalog.md5((n * 31)::text)
-            FROM pg_catalog.generate_series({first}, {last}) n;
+            FROM pg_catalog.generate_series({first}::bigint, {last}) n;
          INSERT INTO public.line
             SELECT n, l, (n * 31 + l * 17) % 5000, 99 + (n * 131 + l * 7) % 20000
-            FROM pg_catalog.generate_series({first}, {last}) n, pg_catalog.generate_series(1, 3) l;"
+            FROM pg_catalog.generate_series({first}::bigint, {last}) n, pg_catalog.generate_series(1::bigint, 3) l;"
     )
 }
 
