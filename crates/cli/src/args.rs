@@ -97,6 +97,21 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_names_every_flag_with_a_variable_and_every_key_of_the_configuration() {
+        let guide = include_str!("../../../docs/guide.md");
+        let root = Args::command();
+        let commands = root.get_subcommands().chain([&root]);
+        for argument in commands.flat_map(clap::Command::get_arguments) {
+            if let Some(variable) = argument.get_env().and_then(|variable| variable.to_str()) {
+                assert!(guide.contains(&format!("`{variable}`")), "{variable}");
+            }
+        }
+        for key in crate::config::KEYS {
+            assert!(guide.contains(&format!("| `{key}` |")), "{key}");
+        }
+    }
+
+    #[test]
     fn global_flags_may_stand_after_the_command() {
         let args = Args::try_parse_from(["lastgood", "list", "shop", "--json", "--name", "a"]).unwrap();
         assert!(args.global.json);

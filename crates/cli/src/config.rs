@@ -15,6 +15,8 @@ use std::{
 use serde::Deserialize;
 
 pub(crate) use append::append;
+#[cfg(test)]
+pub(crate) use strict::KEYS;
 pub(crate) use target::{Many, Target, environment, has_password, one, parse_server, resolve};
 
 use crate::{Error, Result};

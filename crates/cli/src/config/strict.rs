@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys of a `[database.NAME]`; a test holds them equal to [`Entry`]'s fields.
-pub(super) const KEYS: [&str; 12] = [
+pub(crate) const KEYS: [&str; 12] = [
     "repository",
     "id",
     "key",
