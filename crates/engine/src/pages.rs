@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_lock::Mutex;
 use bytes::Bytes;
+use pgformat::page::fold::Folder;
 use repo::{
     Repository,
     envelope::Opener,
     leaf::{Extent, PageRef},
     manifest::Needed,
     names,
-    pack::PackReader,
+    pack::{PackReader, Slots},
 };
 
 use crate::Result;
@@ -53,7 +54,7 @@ impl Packs {
         let known = self.needed.pack(&backup, number).ok_or_else(unknown)?;
         let name = names::pack(&backup, number);
         let (pin, page_size) = (known.pin(), self.page_size);
-        let pack = PackReader::ranged(&self.repository, &name, &pin, known.directory, page_size).await?;
+        let pack = PackReader::ranged(&self.repository, &name, &pin, known.directory, page_size, unfold).await?;
         let pack = Arc::new(pack);
         if open.len() >= OPEN_PACKS {
             open.pop_first();
@@ -180,5 +181,16 @@ impl Pages {
             sealed,
         };
         Ok(())
+    }
+}
+
+/// Undoes what the packer did to pages: all of full length, in order of their slots.
+fn unfold(raw: &mut [u8], slots: &Slots, page_size: usize) {
+    let mut folder = Folder::default();
+    for number in 0..slots.count() {
+        let page = slots.range(number, page_size).filter(|range| range.len() == page_size);
+        if let Some(page) = page.and_then(|range| raw.get_mut(range)) {
+            folder.unfold(page);
+        }
     }
 }

@@ -33,7 +33,9 @@ pub const TRAILER: usize = 64;
 /// Bytes that sealing adds to a frame.
 pub const TAG: usize = 16;
 /// Required features this version knows (bits of `FORMAT.md` section 13).
-pub const KNOWN_FEATURES: u32 = 0;
+pub const KNOWN_FEATURES: u32 = FEATURE_FOLDED;
+/// Folded pages.
+pub const FEATURE_FOLDED: u32 = 1 << 3;
 /// The largest frame a reader opens, decompressed.
 pub const MAX_RAW_FRAME: usize = 64 << 20;
 

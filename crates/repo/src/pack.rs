@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     Error, Result,
     bytes_codec::{Malformed, Reader, put_varint},
+    envelope::FEATURE_FOLDED,
     envelope::{Codec, Draft, Finished, Kind, Opener, Pin, Sealed},
     keys::page_hash,
     repository::Repository,
@@ -20,6 +21,28 @@ pub const PACK_TARGET: usize = 32 << 20;
 pub const MAX_SLOTS: usize = 512;
 /// The largest raw frame a reader accepts.
 pub const MAX_FRAME: u32 = 4 << 20;
+
+/// What was done to the pages of a frame before they were compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Form {
+    /// Nothing.
+    Whole = 0,
+    /// What a page lets one foresee was taken out of it. How, this crate does not know: who reads brings an [`Unfold`].
+    Folded = 3,
+}
+
+impl Form {
+    fn features(self) -> u32 {
+        match self {
+            Form::Whole => 0,
+            Form::Folded => FEATURE_FOLDED,
+        }
+    }
+}
+
+/// Undoes in place what [`Form::Folded`] means, on a whole frame.
+pub type Unfold = fn(raw: &mut [u8], slots: &Slots, page_size: usize);
 
 /// How long the slots of a frame are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,25 +86,27 @@ impl Slots {
 #[derive(Debug)]
 pub struct PackWriter {
     draft: Draft,
+    form: Form,
     extra: Vec<u8>,
 }
 
 impl PackWriter {
-    /// Begins the pack `name`.
-    pub fn new(repository: &Repository, session: &Session, name: String) -> Result<PackWriter> {
+    /// Begins the pack `name`, of which all frames have the same form.
+    pub fn new(repository: &Repository, session: &Session, name: String, form: Form) -> Result<PackWriter> {
         // A little over the target: the last frame and the directory still fit without moving everything.
-        let draft = repository.draft(session, Kind::Pack, name, PACK_TARGET + (1 << 20))?;
+        let draft = repository.draft_with(session, Kind::Pack, form.features(), name, PACK_TARGET + (1 << 20))?;
         Ok(PackWriter {
             draft,
+            form,
             extra: Vec::new(),
         })
     }
 
-    /// Adds a frame of whole pages: its packed bytes, how they unpack, its slots, and the hash of each.
+    /// Adds a frame of pages: its packed bytes, how they unpack, its slots, and the hash of each.
     pub fn frame(&mut self, packed: &[u8], raw: usize, codec: Codec, slots: &Slots, hashes: &[[u8; 8]]) -> Result<u32> {
         debug_assert_eq!(slots.count(), hashes.len());
         let number = self.draft.frame(packed, raw, codec)?;
-        self.extra.push(0);
+        self.extra.push(self.form as u8);
         put_varint(&mut self.extra, slots.count() as u64);
         match slots {
             Slots::Pages(_) => self.extra.push(0),
@@ -120,6 +145,7 @@ impl PackWriter {
 /// What a pack's directory says of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PackFrame {
+    form: Form,
     slots: Slots,
     hashes: Vec<[u8; 8]>,
 }
@@ -131,30 +157,31 @@ pub struct PackReader {
     frames: Vec<PackFrame>,
     page_size: usize,
     page_key: Zeroizing<[u8; 32]>,
+    unfold: Unfold,
 }
 
 impl PackReader {
-    /// Opens a pack by its ends alone.
-    pub async fn ranged(repository: &Repository, name: &str, pin: &Pin, directory: u32, page: usize) -> Result<Self> {
-        let sealed = repository.open_ranged(Kind::Pack, name, pin, directory).await?;
-        PackReader::from_sealed(sealed, repository, page)
-    }
-
-    /// Opens a pack whole, its bytes checked against its hash.
-    pub async fn whole(repository: &Repository, name: &str, pin: &Pin, page_size: usize) -> Result<Self> {
-        let sealed = repository.open_pinned(Kind::Pack, name, pin).await?;
-        PackReader::from_sealed(sealed, repository, page_size)
-    }
-
-    fn from_sealed(sealed: Sealed, repository: &Repository, page_size: usize) -> Result<Self> {
+    /// Opens a pack by its ends alone. `unfold` is used on frames of the form that needs it.
+    pub async fn ranged(
+        repository: &Repository,
+        name: &str,
+        pin: &Pin,
+        directory: u32,
+        page_size: usize,
+        unfold: Unfold,
+    ) -> Result<Self> {
+        let mut sealed = repository.open_ranged(Kind::Pack, name, pin, directory).await?;
         let raw: Vec<u32> = sealed.directory.frames.iter().map(|frame| frame.raw).collect();
-        let frames = decode_extra(&sealed.directory.extra, &raw, page_size)
-            .map_err(|Malformed(what)| damaged(sealed.name(), what))?;
+        // Once decoded, the encoded form is only in the way.
+        let extra = std::mem::take(&mut sealed.directory.extra);
+        let frames = decode_extra(&extra, &raw, page_size).map_err(|Malformed(what)| damaged(sealed.name(), what))?;
+        let page_key = repository.keyring().page_key();
         Ok(PackReader {
             sealed,
             frames,
             page_size,
-            page_key: repository.keyring().page_key(),
+            page_key,
+            unfold,
         })
     }
 
@@ -191,6 +218,9 @@ impl PackReader {
             .frames
             .get(frame as usize)
             .ok_or_else(|| damaged(self.name(), "it has too few frames"))?;
+        if known.form == Form::Folded {
+            (self.unfold)(out, &known.slots, self.page_size);
+        }
         for (number, hash) in known.hashes.iter().enumerate() {
             let range = known
                 .slots
@@ -212,9 +242,11 @@ fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Result<Vec<PackF
     let mut reader = Reader::new(extra);
     let mut frames = Vec::with_capacity(raw.len());
     for raw in raw {
-        if reader.byte()? != 0 {
-            return Err(Malformed("a frame has a form that this version does not know"));
-        }
+        let form = match reader.byte()? {
+            0 => Form::Whole,
+            3 => Form::Folded,
+            _ => return Err(Malformed("a frame has a form that this version does not know")),
+        };
         let count = reader.count(8)?;
         if count == 0 || count > MAX_SLOTS || *raw > MAX_FRAME {
             return Err(Malformed("a frame has an impossible number of slots"));
@@ -228,7 +260,7 @@ fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Result<Vec<PackF
             return Err(Malformed("the slots of a frame do not fill it"));
         }
         let hashes = (0..count).map(|_| reader.array()).collect::<Result<_, _>>()?;
-        frames.push(PackFrame { slots, hashes });
+        frames.push(PackFrame { form, slots, hashes });
     }
     if reader.is_empty() {
         Ok(frames)

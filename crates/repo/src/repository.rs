@@ -172,7 +172,19 @@ impl Repository {
 
     /// A draft of a sealed object.
     pub fn draft(&self, session: &Session, kind: Kind, name: String, capacity: usize) -> Result<Draft> {
-        Draft::new(session, &*self.runtime.rng, kind, name, capacity)
+        self.draft_with(session, kind, 0, name, capacity)
+    }
+
+    /// A draft of a sealed object that only readers who know `features` may open.
+    pub fn draft_with(
+        &self,
+        session: &Session,
+        kind: Kind,
+        features: u32,
+        name: String,
+        capacity: usize,
+    ) -> Result<Draft> {
+        Draft::new(session, &*self.runtime.rng, kind, features, name, capacity)
     }
 
     /// Puts a finished object whose name is ours alone.
@@ -249,7 +261,11 @@ impl Repository {
     pub fn open_known(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
         crate::envelope::check_hash(name, &bytes)?;
         let id = SessionId::of(name, &bytes)?;
-        let session = self.cache().get(&id).cloned().ok_or_else(|| Error::Missing { name: id.object() })?;
+        let session = self
+            .cache()
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| Error::Missing { name: id.object() })?;
         Sealed::whole(&session, kind, name, bytes)
     }
 

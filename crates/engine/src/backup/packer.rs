@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use pgformat::page::fold::Folder;
 use repo::{
     BackupId, Repository,
     envelope::Codec,
     leaf::PageRef,
-    pack::{PackWriter, Slots},
+    pack::{Form, PackWriter, Slots},
     session::Session,
 };
 use zstd::bulk::Compressor;
@@ -71,9 +72,14 @@ impl Packer {
         if self.pack.is_none() {
             let number = self.place.uploads.next_pack();
             let name = repo::names::pack(&self.place.backup, number);
+            let form = if self.compressor.is_some() {
+                Form::Folded
+            } else {
+                Form::Whole
+            };
             self.pack = Some((
                 number,
-                PackWriter::new(&self.place.repository, &self.place.session, name)?,
+                PackWriter::new(&self.place.repository, &self.place.session, name, form)?,
             ));
         }
         let (pack, frame) = self
@@ -116,8 +122,11 @@ impl Packer {
         if self.lengths.is_empty() {
             return Ok(());
         }
-        let raw = &self.raw[..self.filled];
         let mut codec = Codec::Stored;
+        if self.compressor.is_some() {
+            self.fold();
+        }
+        let raw = &self.raw[..self.filled];
         if let Some(compressor) = &mut self.compressor {
             compressor
                 .compress_to_buffer(raw, &mut self.packed)
@@ -146,6 +155,20 @@ impl Packer {
         match self.pack.take_if(|(_, writer)| writer.is_full()) {
             Some((number, writer)) => self.place.uploads.put(number, writer.finish()?).await,
             None => Ok(()),
+        }
+    }
+
+    /// Takes out of the pages what they let one foresee. They were hashed before: a reader who unfolds them
+    /// otherwise is found out.
+    fn fold(&mut self) {
+        let mut folder = Folder::default();
+        let mut rest = &mut self.raw[..self.filled];
+        for length in &self.lengths {
+            let (page, later) = rest.split_at_mut(*length as usize);
+            if page.len() == self.place.page_size {
+                folder.fold(page);
+            }
+            rest = later;
         }
     }
 

@@ -30,13 +30,21 @@ pub struct Finished {
 }
 
 impl Draft {
-    /// Begins the object `name` with a salt of its own. `capacity` bytes are set aside for it.
-    pub fn new(session: &Session, rng: &dyn Rng, kind: Kind, name: String, capacity: usize) -> Result<Draft> {
+    /// Begins the object `name` with a salt of its own, which only readers that know `features` may open.
+    /// `capacity` bytes are set aside for it.
+    pub fn new(
+        session: &Session,
+        rng: &dyn Rng,
+        kind: Kind,
+        features: u32,
+        name: String,
+        capacity: usize,
+    ) -> Result<Draft> {
         let mut salt = [0; 32];
         rng.fill(&mut salt);
         let key = ObjectKey::derive(session, &salt, kind, &name)?;
         let mut header = [0; HEADER];
-        header[..16].copy_from_slice(&preamble(kind, 0));
+        header[..16].copy_from_slice(&preamble(kind, features));
         header[16..32].copy_from_slice(&session.id.0);
         header[32..64].copy_from_slice(&salt);
         header[64..].copy_from_slice(&key.check);

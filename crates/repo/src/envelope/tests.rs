@@ -34,7 +34,7 @@ fn session() -> Session {
 }
 
 fn object(session: &Session, name: &str) -> Finished {
-    let mut draft = Draft::new(session, &rng(), Kind::Pack, name.into(), 0).unwrap();
+    let mut draft = Draft::new(session, &rng(), Kind::Pack, 0, name.into(), 0).unwrap();
     draft.frame(b"first frame", 11, Codec::Stored).unwrap();
     let packed = zstd::bulk::compress(&[42; 100_000], 3).unwrap();
     draft.frame(&packed, 100_000, Codec::Zstd).unwrap();
@@ -129,7 +129,7 @@ fn two_sealings_of_the_same_bytes_share_no_ciphertext() {
     let session = session();
     let rng = rng();
     let seal = || {
-        let mut draft = Draft::new(&session, &rng, Kind::Pack, "packs/a/00000000".into(), 0).unwrap();
+        let mut draft = Draft::new(&session, &rng, Kind::Pack, 0, "packs/a/00000000".into(), 0).unwrap();
         draft.frame(&[0; 4096], 4096, Codec::Stored).unwrap();
         draft.finish(Vec::new()).unwrap().bytes
     };
