@@ -171,7 +171,7 @@ impl Traverse<'_> {
             let worker = work(self.context.clone(), handler, work_out.clone(), done_in.clone());
             self.context.runtime.workers.spawn(Box::pin(worker));
         }
-        drop((work_out, done_in));
+        drop(done_in);
         let window = Arc::new(Semaphore::new(WINDOW * jobs));
         let mut hand = Hand {
             context: self.context,
@@ -194,8 +194,11 @@ impl Traverse<'_> {
             bytes: 0,
         };
         // One task reads the table and takes outcomes in turn: each waits for the room that the other makes.
-        futures::try_join!(handed, collector.run(done_out, &mut done))?;
-        Ok(())
+        let walked = futures::try_join!(handed, collector.run(done_out.clone(), &mut done));
+        if walked.is_err() {
+            ended(work_out, done_out).await;
+        }
+        walked.map(drop)
     }
 
     async fn table(&self, hand: &mut Hand<'_>, other: &mut impl FnMut(Entry) -> Result<()>) -> Result<()> {
@@ -232,6 +235,14 @@ impl Traverse<'_> {
         }
         hand.flush().await
     }
+}
+
+/// After a failure: takes back what nobody has begun, and waits until every handler has ended. Whoever cleans up
+/// after the walk must not have files appear behind his back.
+async fn ended(work: Receiver<Numbered>, done: Receiver<Done>) {
+    work.close();
+    while work.try_recv().is_ok() {}
+    while done.recv().await.is_ok() {}
 }
 
 /// One handler: takes work until there is none.
@@ -344,7 +355,6 @@ impl Collector<'_> {
         done: &mut impl FnMut(&FileEntry, &Handled, bool) -> Result<()>,
     ) -> Result<()> {
         while let Ok(outcome) = outcomes.recv().await {
-            // Dropping the receiver on the way out ends the handlers.
             let (number, outcome, window) = outcome?;
             self.waiting.insert(number, (outcome, window));
             while let Some((outcome, _window)) = self.waiting.remove(&self.next) {
