@@ -111,7 +111,7 @@ impl Repository {
         keyring: Keyring,
     ) -> Result<Repository> {
         if keyring.database != database_of(&identity)? || keyring.identity_hash != hash {
-            let what = "its identity is not the one its keys were made for".into();
+            let what = format!("it and the keys in keys/{} were not made for one another", keyring.epoch);
             return Err(Error::Damaged {
                 name: "identity".into(),
                 what,
@@ -280,7 +280,14 @@ impl Repository {
             return Ok(session.clone());
         }
         let object = id.object();
-        let bytes = self.store.get(&object).await?.ok_or(Error::Missing { name: object })?;
+        let bytes = self.store.get(&object).await?.ok_or_else(|| {
+            // Both are named: either may be the one that is wrong.
+            let what = format!("{object}, the key of the session it was written in, is missing from the repository");
+            Error::Damaged {
+                name: name.into(),
+                what,
+            }
+        })?;
         let session = Session::open(&self.keyring, id, &bytes)?;
         self.cache().insert(id, session.clone());
         Ok(session)
