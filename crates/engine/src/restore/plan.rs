@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use repo::manifest::{Facts, Manifest};
+use repo::{
+    BackupId,
+    manifest::{Facts, Manifest},
+};
 use serde::Serialize;
 
 use crate::{Result, database::Opened, event::Context};
@@ -120,9 +123,43 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         At::Latest => None,
         At::Backup(id) => Some(id.as_str()),
     };
-    let backup = opened.find(wanted).await?;
-    let manifest = super::manifest(opened, &backup).await?;
+    let alarms = opened.with_state(|state| state.alarms().count()).await;
+    if alarms > 0 {
+        context.warn(
+            "ledger-damaged",
+            format!("the ledger raised {alarms} alarms: there may be other backups than those it lists. See `lastgood status`."),
+        );
+    }
+    let manifest = match opened.find(wanted).await {
+        Ok(backup) => super::manifest(opened, &backup).await?,
+        Err(error) => match wanted {
+            Some(id) if alarms > 0 => unlisted(context, opened, id).await?.ok_or(error)?,
+            _ => return Err(error),
+        },
+    };
     judge(request, manifest)
+}
+
+/// A damaged entry takes a backup out of the list, not out of the repository. Restoring needs no ledger: whoever
+/// names such a backup gets it, told that nothing says any more whether it was ever finished or replaced.
+async fn unlisted(context: &Context, opened: &Opened, id: &str) -> Result<Option<Manifest>> {
+    let known = opened.with_state(|state| state.backup(id).is_some()).await;
+    let Some(id) = BackupId::parse(id).filter(|_| !known) else {
+        return Ok(None);
+    };
+    match Manifest::read(&opened.repository, &id, None).await {
+        Ok(manifest) => {
+            context.warn(
+                "backup-unlisted",
+                format!(
+                    "no readable entry of the ledger lists {id}; what is in the repository under its name is taken"
+                ),
+            );
+            Ok(Some(manifest))
+        }
+        Err(repo::Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A restore into a scratch folder, tablespaces and all.
