@@ -2,11 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use pgformat::Major;
 
+use super::process::command;
 use crate::{Error, Result};
 
 /// The directory with `postgres`, `initdb` and the other programs of one major version.
@@ -86,9 +87,9 @@ fn version_of(postgres: &Path) -> Option<Result<Major, String>> {
 }
 
 fn output_of(program: &Path, argument: &str) -> Option<String> {
-    let output = Command::new(program)
+    // Even for a question: what is in our environment is not for other programs.
+    let output = command(program, None)
         .arg(argument)
-        .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
