@@ -26,7 +26,7 @@ use super::{
     assemble::{Assembler, Outcome},
     packer::{Packer, Place},
     read::{Reader, Rules},
-    walk::{self, Sink, Work},
+    walk::{self, Sink, Spaces, Work},
 };
 
 /// Pieces of work handed out and not yet in the table, per job. Bounds what waits for its turn.
@@ -36,7 +36,7 @@ const WINDOW: usize = 24;
 pub(super) struct Copy {
     pub(super) context: Context,
     pub(super) source: Arc<dyn Source>,
-    pub(super) version_directory: String,
+    pub(super) spaces: Spaces,
     pub(super) rules: Rules,
     pub(super) place: Arc<Place>,
     pub(super) rate: Arc<Rate>,
@@ -54,8 +54,13 @@ struct Numbered {
 type Done = Result<Option<(u64, Outcome, SemaphoreGuardArc)>>;
 
 impl Copy {
-    /// Copies everything into packs and hands the files, in order, to `assembler`.
-    pub(super) async fn run(self, assembler: &mut Assembler) -> Result<()> {
+    /// Copies everything into packs and hands the files, in order, to `assembler`. Ends when `still_good` says that
+    /// the backup is lost: without that, hours of copying would go on for nothing.
+    pub(super) async fn run(
+        self,
+        assembler: &mut Assembler,
+        still_good: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<()> {
         let jobs = self.jobs.max(1);
         let (work_in, work_out) = async_channel::bounded(jobs * 2);
         let (done_in, done_out) = async_channel::bounded(jobs * 4);
@@ -80,14 +85,12 @@ impl Copy {
             next: 0,
             context: self.context.clone(),
         };
-        let (source, version_directory) = (self.source.clone(), self.version_directory.clone());
-        self.context
-            .runtime
-            .workers
-            .spawn(Box::pin(hand.walk(source, version_directory)));
+        let (source, spaces) = (self.source.clone(), self.spaces.clone());
+        self.context.runtime.workers.spawn(Box::pin(hand.walk(source, spaces)));
         drop(done_in);
         while let Ok(outcome) = done_out.recv().await {
             self.context.stop.check()?;
+            still_good()?;
             let Some((number, outcome, window)) = outcome? else {
                 continue;
             };
@@ -173,8 +176,8 @@ struct Hand {
 }
 
 impl Hand {
-    async fn walk(mut self, source: Arc<dyn Source>, version_directory: String) {
-        if let Err(error) = walk::walk(&*source, &version_directory, &mut self).await {
+    async fn walk(mut self, source: Arc<dyn Source>, spaces: Spaces) {
+        if let Err(error) = walk::walk(&*source, &spaces, &mut self).await {
             let _ = self.done.send(Err(error)).await;
         }
     }

@@ -1,6 +1,10 @@
 //! Whether a backup can begin, and from what. Nothing is changed here.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pgformat::{control::Control, relation::tablespace_version_directory};
 use repo::manifest::Owner;
@@ -13,7 +17,7 @@ use crate::{
     source::{LocalDirectory, Source},
 };
 
-use super::{Options, control};
+use super::{Options, control, walk::Spaces};
 
 /// One condition and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +37,7 @@ pub struct Plan {
     pub(super) source: Arc<dyn Source>,
     pub(super) facts: ServerFacts,
     pub(super) control: Control,
-    pub(super) version_directory: String,
+    pub(super) spaces: Spaces,
     pub(super) owner: Owner,
     /// Conditions that do not prevent the backup and should be known.
     pub warnings: Vec<Check>,
@@ -43,12 +47,12 @@ impl Plan {
     /// A plan from parts that belong together, unjudged: for sources that are no directory of this machine, and for
     /// models of a server. [`plan`] is what judges a real one.
     pub fn from_parts(source: Arc<dyn Source>, facts: ServerFacts, control: Control, owner: Owner) -> Plan {
-        let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
+        let spaces = spaces(&facts, &control, None);
         Plan {
             source,
             facts,
             control,
-            version_directory,
+            spaces,
             owner,
             warnings: Vec::new(),
         }
@@ -100,16 +104,39 @@ pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> R
             bearable: true,
         });
     }
-    let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
+    let spaces = spaces(&facts, &control, Some(&directory));
     let owner = crate::restore::owner_of(&directory)?;
     Ok(Plan {
         source,
         facts,
         control,
-        version_directory,
+        spaces,
         owner,
         warnings,
     })
+}
+
+/// The tablespaces, and which of them lie inside the data directory, however either is written.
+fn spaces(facts: &ServerFacts, control: &Control, directory: Option<&Path>) -> Spaces {
+    let ways = |path: &Path| {
+        [Some(path.to_path_buf()), path.canonicalize().ok()]
+            .into_iter()
+            .flatten()
+    };
+    let roots: Vec<PathBuf> = directory.into_iter().flat_map(ways).collect();
+    let inside = |space: &pgclient::catalog::Tablespace| {
+        let location = Path::new(&space.location);
+        let mut found = ways(location).flat_map(|location| {
+            let relative = roots.iter().find_map(|root| location.strip_prefix(root).ok());
+            relative.map(|path| path.as_os_str().as_bytes().to_vec())
+        });
+        found.next()
+    };
+    Spaces {
+        version_directory: tablespace_version_directory(facts.major, control.catalog_version),
+        inside: facts.tablespaces.iter().filter_map(inside).collect(),
+        known: facts.tablespaces.iter().map(|space| space.oid).collect(),
+    }
 }
 
 /// Every condition on the server's side that is not as it should be.

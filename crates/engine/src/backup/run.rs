@@ -225,7 +225,7 @@ impl Work<'_> {
         let copy = Copy {
             context: self.context.clone(),
             source: self.plan.source.clone(),
-            version_directory: self.plan.version_directory.clone(),
+            spaces: self.plan.spaces.clone(),
             rules: Rules {
                 page_size,
                 blocks_per_segment: facts.relation_segment_blocks,
@@ -239,14 +239,14 @@ impl Work<'_> {
         let table = TableWriter::new(&repository, &self.session, self.id, facts.block_size)?;
         let map = MapWriter::new(&repository, &self.session, self.id)?;
         let mut assembler = Assembler::new(table, map, Sources::new(self.id), facts.block_size);
-        copy.run(&mut assembler).await?;
         // A server that went away during the copy took the backup with it.
-        if let Ok(failed) = wal.try_recv() {
-            return Err(failed.err().unwrap_or(Error::Interrupted));
-        }
-        if !running.is_alive() {
-            return Err(session_lost());
-        }
+        let still_good = || match wal.try_recv() {
+            Ok(failed) => Err(failed.err().unwrap_or(Error::Interrupted)),
+            Err(_) if !running.is_alive() => Err(session_lost()),
+            Err(_) => Ok(()),
+        };
+        copy.run(&mut assembler, &still_good).await?;
+        still_good()?;
         Ok((assembler, uploads))
     }
 

@@ -9,7 +9,7 @@ use futures::{FutureExt, pin_mut, select_biased};
 use pgformat::{
     Lsn, Major, Tli,
     segment::SegmentSize,
-    wal::{Geometry, Walker, XlogRecord},
+    wal::{Geometry, Record, Walker, XlogRecord},
 };
 use repo::{
     Repository,
@@ -23,10 +23,17 @@ use crate::{
     server::{WalEvent, WalFeed},
 };
 
+use super::walk::tablespace_made;
+
 /// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
 const RUN_BYTES: usize = 4 << 20;
 /// How long the server may take to send what it has already written, once the backup was stopped.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The resource manager of tablespaces (`access/rmgrlist.h`), and its record of one being made
+/// (`commands/tablespace.h`, `XLOG_TBLSPC_CREATE`).
+const RM_TBLSPC: u8 = 5;
+const TBLSPC_CREATE: u8 = 0x00;
 
 /// Which WAL.
 #[derive(Debug, Clone, Copy)]
@@ -192,14 +199,18 @@ impl Keeper {
         let Some(bytes) = bytes.get(if start < self.stretch.start { before } else { 0 }..) else {
             return Ok(());
         };
-        let (begun, found) = (self.stretch.start, &mut self.end_record);
+        let (begun, found, mut made) = (self.stretch.start, &mut self.end_record, None);
         self.walker
             .feed(bytes, |record| {
                 if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) {
                     found.get_or_insert(record.lsn);
                 }
+                if end.is_none_or(|end| record.lsn < end) {
+                    made = made.take().or_else(|| tablespace_of(&record));
+                }
             })
-            .map_err(odd_wal)
+            .map_err(odd_wal)?;
+        made.map_or(Ok(()), |location| Err(tablespace_made(&location)))
     }
 
     /// Makes the open bytes durable. Another writer may have been there first: what it has, it has.
@@ -217,6 +228,16 @@ impl Keeper {
         self.feed.acknowledge(self.received);
         Ok(())
     }
+}
+
+/// Where the tablespace lies that the record makes (`xl_tblspc_create_rec`: its oid, then the path). One in place
+/// has an empty path: it lies where the data directory does, and harms nobody.
+fn tablespace_of(record: &Record<'_>) -> Option<String> {
+    if record.rmid != RM_TBLSPC || record.kind() != TBLSPC_CREATE {
+        return None;
+    }
+    let path = record.main_data()?.get(4..)?.split(|byte| *byte == 0).next()?;
+    (!path.is_empty()).then(|| String::from_utf8_lossy(path).into_owned())
 }
 
 /// The position at which to stop, once; after that, never again. Who starts us drops the channel only when

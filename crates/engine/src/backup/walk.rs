@@ -55,12 +55,23 @@ pub(super) trait Sink {
     fn left_out(&mut self, path: &[u8], why: &str);
 }
 
-/// Walks the whole data directory. `version_directory` is the folder in a tablespace that belongs to this
-/// cluster; others in it are other clusters'.
-pub(super) async fn walk(source: &dyn Source, version_directory: &str, sink: &mut impl Sink) -> Result<()> {
+/// What the walk must know of the cluster's tablespaces.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spaces {
+    /// The folder in a tablespace that belongs to this cluster; others in it are other clusters'.
+    pub(super) version_directory: String,
+    /// Locations inside the data directory, relative to it. What is in them comes by way of `pg_tblspc`, and is
+    /// not to come twice.
+    pub(super) inside: Vec<Vec<u8>>,
+    /// Tablespaces that the catalog had when the backup was planned.
+    pub(super) known: Vec<u32>,
+}
+
+/// Walks the whole data directory.
+pub(super) async fn walk(source: &dyn Source, spaces: &Spaces, sink: &mut impl Sink) -> Result<()> {
     let mut walker = Walker {
         source,
-        version_directory,
+        spaces,
         sink,
         batch: Vec::new(),
         batch_bytes: 0,
@@ -81,7 +92,7 @@ pub(super) async fn walk(source: &dyn Source, version_directory: &str, sink: &mu
 
 struct Walker<'a, S> {
     source: &'a dyn Source,
-    version_directory: &'a str,
+    spaces: &'a Spaces,
     sink: &'a mut S,
     batch: Vec<FileWork>,
     batch_bytes: u64,
@@ -125,7 +136,7 @@ impl<S: Sink> Walker<'_, S> {
             .is_some_and(|rest| !rest.contains(&b'/'));
         let mut steps: Vec<(u32, bool)> = Vec::new();
         for (number, (name, kind)) in names.iter().enumerate() {
-            if tablespace && name != self.version_directory.as_bytes() {
+            if tablespace && name != self.spaces.version_directory.as_bytes() {
                 continue;
             }
             let here = join(&path, name);
@@ -135,7 +146,7 @@ impl<S: Sink> Walker<'_, S> {
                 continue;
             }
             steps.push((number as u32, false));
-            if what == What::Directory && verdict == Verdict::Keep {
+            if what == What::Directory && verdict == Verdict::Keep && !self.spaces.inside.contains(&here) {
                 steps.push((number as u32, true));
             }
         }
@@ -153,7 +164,7 @@ impl<S: Sink> Walker<'_, S> {
             return Ok(());
         }
         // A link that leads nowhere has no content to look at: it is judged before.
-        if kind == FileKind::Link && path != b"pg_wal" && !path.starts_with(b"pg_tblspc/") {
+        if kind == FileKind::Link && path != b"pg_wal" && oid(&path).is_none() {
             self.sink.left_out(
                 &path,
                 "it is a symbolic link, which PostgreSQL's own base backup leaves out too",
@@ -174,6 +185,9 @@ impl<S: Sink> Walker<'_, S> {
             FileKind::Link => {
                 let target = self.source.link(&path).map_err(|error| unreadable(&path, error))?;
                 let Some(target) = target else { return Ok(()) };
+                if !oid(&path).is_some_and(|oid| self.spaces.known.contains(&oid)) {
+                    return Err(tablespace_made(&String::from_utf8_lossy(&target)));
+                }
                 self.flush().await?;
                 self.sink.take(Work::Link { path, stat, target }).await
             }
@@ -233,7 +247,7 @@ impl<S: Sink> Walker<'_, S> {
 
 /// Links to tablespaces are looked into like directories.
 fn what(path: &[u8], kind: FileKind) -> What {
-    let linked = kind == FileKind::Link && (path == b"pg_wal" || path.starts_with(b"pg_tblspc/"));
+    let linked = kind == FileKind::Link && (path == b"pg_wal" || oid(path).is_some());
     if kind == FileKind::Directory || linked {
         What::Directory
     } else {
@@ -248,6 +262,23 @@ fn order(names: &Names, (number, descend): (u32, bool)) -> impl Iterator<Item = 
         .0
         .iter()
         .chain(if descend { b"/".iter() } else { b"".iter() })
+}
+
+/// The tablespace that a link in `pg_tblspc` is of.
+fn oid(path: &[u8]) -> Option<u32> {
+    std::str::from_utf8(path.strip_prefix(b"pg_tblspc/")?)
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// Whoever replays the WAL of its making writes to that very place, which on the source's machine is the source's.
+pub(super) fn tablespace_made(location: &str) -> Error {
+    Error::Failed {
+        code: "tablespace-made",
+        what: format!("the tablespace at {location} was made while the backup was being taken"),
+        hint: "Take the backup again: it then knows the tablespace, and a restore can put it elsewhere.".into(),
+    }
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {

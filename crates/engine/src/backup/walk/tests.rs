@@ -42,7 +42,12 @@ impl Sink for Collected {
 fn walked(root: &Path) -> Collected {
     let mut collected = Collected::default();
     let source = LocalDirectory::new(root.into());
-    block_on(walk(&source, "PG_15_202209061", &mut collected)).unwrap();
+    let spaces = Spaces {
+        version_directory: "PG_15_202209061".into(),
+        inside: vec![b"inside/space".to_vec()],
+        known: vec![16400],
+    };
+    block_on(walk(&source, &spaces, &mut collected)).unwrap();
     collected
 }
 
@@ -124,6 +129,39 @@ fn of_a_tablespace_only_this_clusters_own_folder_is_taken() {
     ];
     assert_eq!(walked.lines, expected);
     assert_eq!(walked.left_out, ["stray"]);
+}
+
+#[test]
+fn a_tablespace_inside_the_data_directory_comes_by_its_link_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    touch(folder.path(), "inside/space/PG_15_202209061/5/16384");
+    touch(folder.path(), "inside/spaces");
+    fs::create_dir(folder.path().join("pg_tblspc")).unwrap();
+    symlink(
+        folder.path().join("inside/space"),
+        folder.path().join("pg_tblspc/16400"),
+    )
+    .unwrap();
+    let lines = walked(folder.path()).lines;
+    let inside: Vec<&String> = lines.iter().filter(|line| line.starts_with("inside")).collect();
+    assert_eq!(inside, ["inside/", "inside/space/", "inside/spaces"]);
+    assert!(lines.contains(&"pg_tblspc/16400/PG_15_202209061/5/16384".to_string()));
+}
+
+#[test]
+fn a_link_to_a_tablespace_that_was_not_there_before_ends_the_walk() {
+    let (folder, space) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(folder.path().join("pg_tblspc")).unwrap();
+    symlink(space.path(), folder.path().join("pg_tblspc/16401")).unwrap();
+    let source = LocalDirectory::new(folder.path().into());
+    let walked = block_on(walk(&source, &Spaces::default(), &mut Collected::default()));
+    assert!(matches!(
+        walked,
+        Err(Error::Failed {
+            code: "tablespace-made",
+            ..
+        })
+    ));
 }
 
 #[test]
