@@ -132,10 +132,10 @@ impl Opened {
                 format!("the ledger does not take the entry {kind}: {rule:?}"),
                 "Somebody else changed what it rests on; look with `lastgood list`, then run the command again.",
             ),
-            Appended::Unknown { n, .. } => failed(
+            Appended::Unknown { n, said, .. } => failed(
                 "outcome-unknown",
-                format!("the repository fell silent while entry {n} of the ledger was written"),
-                "Run `lastgood list` when the repository answers again: it shows whether the entry is there.",
+                format!("whether entry {n} of the ledger was written is not known: {said}"),
+                "Make sure that the repository can be reached and has space left; `lastgood list` then shows whether the entry is there.",
             ),
         }
     }

@@ -242,7 +242,7 @@ fn when_not_even_the_no_op_is_answered_the_outcome_is_called_unknown() {
         losses: 3,
     });
     let (_, appended) = world.append(ledger, alert("perhaps"));
-    assert!(matches!(appended, Ok(Appended::Unknown { n: 2, operation }) if operation.len() == 32));
+    assert!(matches!(appended, Ok(Appended::Unknown { n: 2, operation, .. }) if operation.len() == 32));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub enum Appended {
         n: u64,
         /// The operation id by which to recognise it.
         operation: String,
+        /// What the store said last, with its causes.
+        said: String,
     },
 }
 
@@ -168,7 +170,10 @@ impl Ledger {
                 Action::Create(n) => Event::Put(self.put(n, false, &mut sent).await?),
                 Action::Fill(n) => Event::Put(self.put(n, true, &mut sent).await?),
                 Action::Pause(silences) => {
-                    self.pause(silences).await;
+                    // A full disk or a missing right does not pass by waiting.
+                    if sent.error.as_ref().is_none_or(Error::is_transient) {
+                        self.pause(silences).await;
+                    }
                     Event::Waited
                 }
                 Action::Finish(outcome) => return finish(outcome, sent),
@@ -281,6 +286,18 @@ impl Ledger {
     }
 }
 
+/// An error and all that caused it, in one line.
+fn causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 fn finish(outcome: Outcome, sent: Sent) -> Result<Appended> {
     match outcome {
         Outcome::Won(n) => Ok(Appended::Done { n }),
@@ -289,7 +306,8 @@ fn finish(outcome: Outcome, sent: Sent) -> Result<Appended> {
             .unwrap_or_else(|| Appended::Stopped("nothing to append".into()))),
         Outcome::Unknown(n) => {
             let operation = sent.ours.map(|(operation, _)| operation).unwrap_or_default();
-            Ok(Appended::Unknown { n, operation })
+            let said = sent.error.as_ref().map_or_else(String::new, causes);
+            Ok(Appended::Unknown { n, operation, said })
         }
         Outcome::Lost(Why::Contention) => Err(Error::Conflict {
             what: "other writers appended to the ledger faster, again and again".into(),
