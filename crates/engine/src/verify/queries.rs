@@ -26,17 +26,18 @@ pub(super) async fn check(
 ) -> Result<()> {
     let superuser = &facts.postgresql.superuser;
     let session = Session::connect(&cluster.conninfo(superuser, "postgres")?).await?;
-    let sql = "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname";
+    let sql = "SELECT datname::text FROM pg_catalog.pg_database \
+               WHERE datallowconn AND datconnlimit <> -2 ORDER BY datname";
     let mut databases = Vec::new();
     for row in session.query("list the databases", sql, &[]).await? {
         databases.push(row.try_get::<_, String>(0).unwrap_or_default());
     }
     session.close().await;
-    let expected: BTreeSet<&str> = relations.iter().map(|relation| &*relation.database).collect();
-    for missing in expected
-        .iter()
-        .filter(|name| !databases.iter().any(|found| found == *name))
-    {
+    // Databases come and go; one that was there before the backup began and after it ended must be in it.
+    let before: BTreeSet<&str> = facts.postgresql.collations.iter().map(|one| &*one.database).collect();
+    let after: BTreeSet<&str> = relations.iter().map(|relation| &*relation.database).collect();
+    let expected = before.intersection(&after);
+    for missing in expected.filter(|name| !databases.iter().any(|found| found == *name)) {
         findings.found.push(format!("the database {missing} is not there"));
     }
     let (mut tables, mut rows, mut indexes) = (0u64, 0u64, 0u64);

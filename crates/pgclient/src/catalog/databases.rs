@@ -65,13 +65,14 @@ pub(super) async fn tablespaces(session: &Session) -> Result<Vec<Tablespace>> {
 }
 
 pub(super) async fn databases(session: &Session) -> Result<Vec<Database>> {
-    // pg_database_size refuses a role that may neither connect nor read statistics.
+    // A limit of -2 marks a database whose DROP was cut off; nobody can connect to it any more (from the minor
+    // versions of 2023-08 on). pg_database_size refuses a role that may neither connect nor read statistics.
     let sql = format!(
         "SELECT d.oid, d.datname::text, \
          CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
                 OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') \
               THEN pg_catalog.pg_database_size(d.oid) END, \
-         d.datallowconn, d.datallowconn AND pg_catalog.has_database_privilege(d.oid, 'CONNECT'), d.datistemplate, \
+         d.datallowconn AND d.datconnlimit <> -2, d.datallowconn AND pg_catalog.has_database_privilege(d.oid, 'CONNECT'), d.datistemplate, \
          {} FROM pg_catalog.pg_database d ORDER BY d.datname",
         collation_columns(session.major())
     );

@@ -48,12 +48,13 @@ pub async fn row_digests(conninfo: &Conninfo) -> BTreeMap<String, RowDigest> {
     digests
 }
 
-/// Databases that can be connected to, but for `template1`.
+/// Databases that can be connected to, but for `template1`. A limit of -2 marks one whose DROP was cut off.
 pub(super) async fn databases(conninfo: &Conninfo) -> Vec<String> {
     let session = Session::connect(conninfo)
         .await
         .expect("a session for the list of databases");
-    let sql = "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
+    let sql = "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate
+        AND datconnlimit <> -2 ORDER BY 1";
     let rows = session
         .query("list databases", sql, &[])
         .await
