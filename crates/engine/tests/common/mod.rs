@@ -1,5 +1,5 @@
 //! A repository in a temporary folder, a server beside it, and the engine between them.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -43,6 +43,11 @@ pub fn durable() -> ClusterOptions {
 
 impl World {
     pub async fn new() -> World {
+        World::with_repository(None).await
+    }
+
+    /// With the repository in a directory of the test's choosing, on a small file system for example.
+    pub async fn with_repository(repository: Option<PathBuf>) -> World {
         let folder = tempfile::Builder::new().prefix("lastgood-").tempdir().unwrap();
         give_to_server_user(folder.path());
         let heard = Arc::new(Heard::default());
@@ -51,7 +56,7 @@ impl World {
             observer: heard.clone(),
             stop: Stop::default(),
         };
-        let repository = folder.path().join("repository");
+        let repository = repository.unwrap_or_else(|| folder.path().join("repository"));
         let location = Location::parse(repository.to_str().unwrap(), std::path::Path::new("/")).unwrap();
         let (_, unlock) = Unlock::generate("shop");
         engine::init::run(&context, &location, "shop", &unlock).await.unwrap();

@@ -1,0 +1,23 @@
+//! Backups and restores of real servers: under load, in storms, interrupted, refused, and out of room.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail their test where it stands"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod act;
+mod full_disk;
+mod interruptions;
+mod layout;
+mod load;
+mod page_errors;
+mod refusals;
+mod restore_refusals;
+mod sizes;
+mod storms;
+mod tablespaces;
+mod timelines;
