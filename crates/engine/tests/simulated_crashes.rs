@@ -40,7 +40,10 @@ fn a_crash_at_any_write_of_init_leaves_nothing_to_mend() {
             tried += 1;
             assert!(tried < MOST_WRITES);
         }
-        assert!(tried >= 6, "only {tried} writes: probe, identity, two keys, session, entry");
+        assert!(
+            tried >= 6,
+            "only {tried} writes: probe, identity, two keys, session, entry"
+        );
     }
 }
 
@@ -129,7 +132,11 @@ fn what_the_model_backs_up_is_restored_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("restored");
     let process = world.sim.process("restore");
-    let (store, unlock, own) = (Arc::new(world.store.of(&process)), world.unlock.clone(), process.clone());
+    let (store, unlock, own) = (
+        Arc::new(world.store.of(&process)),
+        world.unlock.clone(),
+        process.clone(),
+    );
     let request = Request {
         at: At::Latest,
         to: to.clone(),

@@ -155,7 +155,10 @@ fn a_reported_success_is_listed_and_verifies_and_a_reported_failure_never_shows_
     println!("{runs} seeds: {counts:?}, {restarts} restarts of the server");
     if runs >= 100 {
         for end in [Ended::Done, Ended::Failed, Ended::Unknown, Ended::Killed] {
-            assert!(counts.get(&end).is_some_and(|count| *count >= 5), "{end:?} is hardly ever tried");
+            assert!(
+                counts.get(&end).is_some_and(|count| *count >= 5),
+                "{end:?} is hardly ever tried"
+            );
         }
         assert!(restarts >= 10, "the server is hardly ever restarted");
     }

@@ -13,13 +13,13 @@ use super::WAL_SEGMENT_BYTES;
 const PAGE: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_class.15.page");
 const CONTROL: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15");
 /// The relation with the rows.
-pub const SHOP: &str = "base/5/16384";
+pub(crate) const SHOP: &str = "base/5/16384";
 /// 2023-11-14 22:13:20 UTC.
 const MODIFIED_MICROS: i64 = 1_700_000_000_000_000;
 
 /// The files by path. Cheap to clone; clones share the content.
 #[derive(Clone)]
-pub struct Files(Arc<BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>>>);
+pub(crate) struct Files(Arc<BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>>>);
 
 impl Files {
     pub(super) fn new(seed: u64) -> Files {
@@ -46,7 +46,7 @@ impl Files {
     }
 
     /// Every file and what it holds, by path.
-    pub fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0
             .iter()
             .filter_map(|(path, content)| Some((&path[..], &content.as_ref()?[..])))

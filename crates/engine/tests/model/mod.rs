@@ -9,7 +9,7 @@
 mod files;
 mod server;
 mod wal;
-pub mod world;
+pub(crate) mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -21,13 +21,13 @@ use engine::{
 };
 use pgclient::catalog::{Collation, Database, Rights};
 
-pub use files::{Files, SHOP};
-pub use server::ModelServer;
+pub(crate) use files::{Files, SHOP};
+pub(crate) use server::ModelServer;
 use wal::Wal;
 
 /// One cluster. Clones are the same.
 #[derive(Clone)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     shared: Arc<Mutex<Shared>>,
     files: Files,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
 
 impl Cluster {
     /// A cluster whose relations hold what `seed` says.
-    pub fn new(seed: u64) -> Cluster {
+    pub(crate) fn new(seed: u64) -> Cluster {
         let files = Files::new(seed);
         let shared = Shared {
             wal: Wal::new(files.control().system_identifier),
@@ -56,29 +56,29 @@ impl Cluster {
     }
 
     /// The server as one process reaches it.
-    pub fn server(&self, runtime: &Runtime) -> ModelServer {
+    pub(crate) fn server(&self, runtime: &Runtime) -> ModelServer {
         ModelServer::new(self.clone(), runtime.clone())
     }
 
     /// What its data directory holds.
-    pub fn files(&self) -> &Files {
+    pub(crate) fn files(&self) -> &Files {
         &self.files
     }
 
     /// Everybody's session ends.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut shared = self.lock();
         shared.life += 1;
         shared.running = 0;
     }
 
     /// Backups that the server believes to be running.
-    pub fn running_backups(&self) -> usize {
+    pub(crate) fn running_backups(&self) -> usize {
         self.lock().running
     }
 
     /// A plan to back it up.
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         let owner = Owner {
             user: "postgres".into(),
             group: "postgres".into(),

@@ -22,7 +22,7 @@ const MESSAGE_BYTES: usize = 128 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// The server as one process reaches it.
-pub struct ModelServer {
+pub(crate) struct ModelServer {
     cluster: Cluster,
     runtime: Runtime,
 }

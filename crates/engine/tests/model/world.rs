@@ -21,11 +21,11 @@ use super::Cluster;
 
 /// The world of one run. Clones are the same world.
 #[derive(Clone)]
-pub struct World {
-    pub sim: Sim,
-    pub store: FaultyStore,
-    pub cluster: Cluster,
-    pub unlock: Unlock,
+pub(crate) struct World {
+    pub(crate) sim: Sim,
+    pub(crate) store: FaultyStore,
+    pub(crate) cluster: Cluster,
+    pub(crate) unlock: Unlock,
 }
 
 struct Silent;
@@ -35,7 +35,7 @@ impl Observer for Silent {
 }
 
 /// The context of a process.
-pub fn context(process: &Process) -> Context {
+pub(crate) fn context(process: &Process) -> Context {
     Context {
         runtime: process.runtime(),
         observer: Arc::new(Silent),
@@ -45,7 +45,7 @@ pub fn context(process: &Process) -> Context {
 
 impl World {
     /// Nothing but a server and an empty store that does what it is told.
-    pub fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let sim = Sim::new(seed);
         World {
             store: FaultyStore::new(&sim, Faults::NONE),
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Runs `init` in `process` through `store`, which must be of that process. `None`: it died.
-    pub fn init(&self, process: &Process, store: &FaultyStore) -> Option<Result<Initialised>> {
+    pub(crate) fn init(&self, process: &Process, store: &FaultyStore) -> Option<Result<Initialised>> {
         let (context, store, unlock) = (context(process), Arc::new(store.clone()), self.unlock.clone());
         self.sim.run_one(process, async move {
             engine::init::run_in(&context, store, "memory", "shop", &unlock).await
@@ -64,21 +64,21 @@ impl World {
     }
 
     /// The same in a new process on a store without faults, which must succeed.
-    pub fn initialised(self) -> World {
+    pub(crate) fn initialised(self) -> World {
         let process = self.sim.process("init");
         self.init(&process, &self.store.of(&process)).unwrap().unwrap();
         self
     }
 
     /// Takes a backup in `process`. `None`: it died.
-    pub fn backup(&self, process: &Process, store: &FaultyStore, label: &str) -> Option<Result<Summary>> {
+    pub(crate) fn backup(&self, process: &Process, store: &FaultyStore, label: &str) -> Option<Result<Summary>> {
         let (world, own, store, label) = (self.clone(), process.clone(), store.clone(), label.to_string());
         self.sim
             .run_one(process, async move { world.back_up(&own, &store, &label).await })
     }
 
     /// What a process does that takes a backup.
-    pub async fn back_up(&self, process: &Process, store: &FaultyStore, label: &str) -> Result<Summary> {
+    pub(crate) async fn back_up(&self, process: &Process, store: &FaultyStore, label: &str) -> Result<Summary> {
         let context = context(process);
         let opened = database::open_store(&context, Arc::new(store.clone()), &self.unlock).await?;
         let options = Options {
@@ -94,7 +94,7 @@ impl World {
 
     /// What a new process sees and can prove: the labels of all listed backups, each verified page by page. Whatever
     /// does not fit is a panic with `when`.
-    pub fn judge(&self, when: &str) -> Vec<String> {
+    pub(crate) fn judge(&self, when: &str) -> Vec<String> {
         let process = self.sim.process("judge");
         let store: Arc<FaultyStore> = Arc::new(self.store.of(&process));
         let (unlock, own, when) = (self.unlock.clone(), process.clone(), when.to_string());
