@@ -75,6 +75,18 @@ pub struct ServerFacts {
 impl ServerFacts {
     /// Asks the server. One transaction, so that the facts belong together.
     pub async fn read(session: &Session) -> Result<ServerFacts> {
+        let mut tries = 1;
+        loop {
+            match ServerFacts::read_once(session).await {
+                // A snapshot still shows a database that was dropped meanwhile; functions that are asked for its
+                // size or collation do not know it any more.
+                Err(error) if matches!(error.sqlstate(), Some("42704" | "3D000")) && tries < TRIES => tries += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn read_once(session: &Session) -> Result<ServerFacts> {
         session
             .execute(
                 "begin to read the catalog",
@@ -93,6 +105,9 @@ impl ServerFacts {
         self.databases.iter().filter_map(|database| database.bytes).sum()
     }
 }
+
+/// Databases that are dropped under one reading after the other: who drops that many will be done soon.
+const TRIES: u32 = 20;
 
 const CONTROL: &str = "SELECT s.system_identifier, c.timeline_id, c.redo_lsn::text, pg_catalog.pg_is_in_recovery(), \
      (SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = 10) \

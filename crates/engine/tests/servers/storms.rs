@@ -3,6 +3,7 @@
 use engine::{
     backup::Options,
     repo::ledger::{Level, Outcome},
+    server::ServerFacts,
     verify,
 };
 use pgformat::Major;
@@ -40,6 +41,10 @@ async fn every_backup_taken_in_a_storm_restores_whole() {
         };
         for round in 0..rounds(major) {
             let before = bank.acknowledged();
+            let asked = source.session().await;
+            for _ in 0..50 {
+                ServerFacts::read(&asked).await.unwrap();
+            }
             world.try_backup(&source, &options).await.unwrap();
             let restored = world.restore(&world.request(&format!("restored-{round}"))).await;
             let settings = std::fs::read(restored.to.join("postgresql.auto.conf")).unwrap();

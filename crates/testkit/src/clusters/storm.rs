@@ -162,6 +162,12 @@ async fn settings(session: Arc<Session>, round: u64) -> pgclient::Result<()> {
         1_000_000 + round % 1000
     );
     session.execute("storm over settings", &change).await?;
+    // The file's length changes too: a reader that asked for it earlier reads too little or too much.
+    let change = format!(
+        "ALTER SYSTEM SET event_source = '{}'",
+        "x".repeat(1 + (round % 60) as usize)
+    );
+    session.execute("storm over settings", &change).await?;
     session
         .execute("storm over settings", "SELECT pg_catalog.pg_reload_conf()")
         .await
