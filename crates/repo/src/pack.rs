@@ -12,11 +12,19 @@ use crate::{
     envelope::{Codec, Draft, Finished, Kind, Opener, Pin, Sealed},
     keys::page_hash,
     repository::Repository,
+    series::FRAME_RECORD,
     session::Session,
 };
 
-/// A pack is closed when it has grown to this.
-pub const PACK_TARGET: usize = 32 << 20;
+/// A pack is closed when it has grown to this. Each job fills one, and what else it needs comes to a few MiB: so a job
+/// stays below 32 MiB.
+pub const PACK_TARGET: usize = 24 << 20;
+/// A pack is also closed when its directory has grown to this. Pages that compress to almost nothing would otherwise make
+/// packs that are mostly directory, of which a reader keeps many at hand.
+pub const DIRECTORY_TARGET: usize = 512 << 10;
+/// Set aside for a pack at once, touched only as far as it is filled. The C library gives blocks of more than 32 MiB back
+/// to the system when they are freed, whatever else is around them.
+const CAPACITY: usize = (32 << 20) + (64 << 10);
 /// The most slots of a frame.
 pub const MAX_SLOTS: usize = 512;
 /// The largest raw frame a reader accepts.
@@ -93,8 +101,8 @@ pub struct PackWriter {
 impl PackWriter {
     /// Begins the pack `name`, of which all frames have the same form.
     pub fn new(repository: &Repository, session: &Session, name: String, form: Form) -> Result<PackWriter> {
-        // A little over the target: the last frame and the directory still fit without moving everything.
-        let draft = repository.draft_with(session, Kind::Pack, form.features(), name, PACK_TARGET + (1 << 20))?;
+        // Over the target: the last frame and the directory still fit without moving everything.
+        let draft = repository.draft_with(session, Kind::Pack, form.features(), name, CAPACITY)?;
         Ok(PackWriter {
             draft,
             form,
@@ -126,9 +134,10 @@ impl PackWriter {
         self.draft.frames()
     }
 
-    /// Whether it has grown to [`PACK_TARGET`].
+    /// Whether it has grown to [`PACK_TARGET`], or its directory to [`DIRECTORY_TARGET`].
     pub fn is_full(&self) -> bool {
-        self.draft.len() + self.extra.len() >= PACK_TARGET
+        let directory = self.extra.len() + self.draft.frames() as usize * FRAME_RECORD;
+        self.draft.len() + directory >= PACK_TARGET || directory >= DIRECTORY_TARGET
     }
 
     /// Whether nothing was added yet.
@@ -144,9 +153,9 @@ impl PackWriter {
 
 /// What a pack's directory says of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct PackFrame {
+pub(crate) struct PackFrame {
     form: Form,
-    slots: Slots,
+    pub(crate) slots: Slots,
     hashes: Vec<[u8; 8]>,
 }
 
@@ -238,7 +247,7 @@ impl PackReader {
 }
 
 /// Decodes the kind's own part of a pack's directory. `raw` are the raw lengths of its frames.
-fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Result<Vec<PackFrame>, Malformed> {
+pub(crate) fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Result<Vec<PackFrame>, Malformed> {
     let mut reader = Reader::new(extra);
     let mut frames = Vec::with_capacity(raw.len());
     for raw in raw {

@@ -9,10 +9,11 @@ use crate::{
     session::Session,
 };
 
-/// An object of a series is closed before it grows beyond this, so that a reader can hold it whole.
-pub(crate) const OBJECT_TARGET: usize = 32 << 20;
+/// An object of a series is closed before it grows beyond this: a backup holds one of the file table and one of the
+/// maps while it fills them, a reader one while it reads. A table of three million files has about six.
+pub(crate) const OBJECT_TARGET: usize = 8 << 20;
 /// What a directory spends on a frame besides what the kind adds: two varints and a codec.
-const FRAME_RECORD: usize = 11;
+pub(crate) const FRAME_RECORD: usize = 11;
 /// Metadata compresses well at once; higher levels spend a database's CPU on little.
 const LEVEL: i32 = 3;
 

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use crate::{
     Error, Result,
     envelope::{Codec, Kind, Opener},
-    ledger::EntryCodec,
+    ledger::{EntryCodec, MAX_RECORD_BYTES},
     repository::Repository,
     session::Session,
 };
@@ -32,9 +32,14 @@ impl SignedEntries {
     /// With the founding writer's key, which the keyring holds.
     pub fn new(repository: Repository) -> Result<SignedEntries> {
         let seed = &repository.keyring().writer_seed;
-        let key = Ed25519KeyPair::from_seed_unchecked(seed.as_slice())
-            .map_err(|_| Error::WrongKey { what: "the writer's key in it is none".into() })?;
-        Ok(SignedEntries { repository, key, session: Mutex::new(None) })
+        let key = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| Error::WrongKey {
+            what: "the writer's key in it is none".into(),
+        })?;
+        Ok(SignedEntries {
+            repository,
+            key,
+            session: Mutex::new(None),
+        })
     }
 
     /// What the writer is called: 32 hex digits.
@@ -60,11 +65,19 @@ impl SignedEntries {
 
 impl EntryCodec for SignedEntries {
     fn seal(&self, n: u64, body: &[u8]) -> Result<Bytes> {
-        let session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let session = session.ok_or_else(|| Error::WrongKey { what: "no session was begun to write in".into() })?;
+        let session = self
+            .session
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let session = session.ok_or_else(|| Error::WrongKey {
+            what: "no session was begun to write in".into(),
+        })?;
         let signature = self.key.sign(&self.signed(body));
         let frame = [&self.writer_id()[..], signature.as_ref(), body].concat();
-        let mut draft = self.repository.draft(&session, Kind::Ledger, crate::ledger::name(n), frame.len() + 512)?;
+        let mut draft = self
+            .repository
+            .draft(&session, Kind::Ledger, crate::ledger::name(n), frame.len() + 512)?;
         draft.frame(&frame, frame.len(), Codec::Stored)?;
         Ok(draft.finish(Vec::new())?.bytes)
     }
@@ -80,11 +93,19 @@ impl EntryCodec for SignedEntries {
 
     fn open(&self, n: u64, object: &Bytes) -> Result<Vec<u8>> {
         let name = crate::ledger::name(n);
-        let damaged = |what: &str| Error::Damaged { name: name.clone(), what: what.into() };
+        let damaged = |what: &str| Error::Damaged {
+            name: name.clone(),
+            what: what.into(),
+        };
         let sealed = self.repository.open_known(Kind::Ledger, &name, object.clone())?;
+        if sealed.frame(0)?.raw as usize > WRITER + SIGNATURE + MAX_RECORD_BYTES {
+            return Err(damaged("it is too long for an entry"));
+        }
         let frame = sealed.read(&mut Opener::new()?, 0)?;
         let (writer, rest) = frame.split_at_checked(WRITER).ok_or_else(|| damaged("it is cut off"))?;
-        let (signature, body) = rest.split_at_checked(SIGNATURE).ok_or_else(|| damaged("it is cut off"))?;
+        let (signature, body) = rest
+            .split_at_checked(SIGNATURE)
+            .ok_or_else(|| damaged("it is cut off"))?;
         if writer != self.writer_id() {
             return Err(damaged("it is signed by a writer who was never admitted"));
         }

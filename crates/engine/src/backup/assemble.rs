@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use repo::{
     leaf::{self, LeafBuilder},
+    manifest::MAX_PAGE_ERRORS,
     map::{MapWriter, Written},
     sources::Sources,
     table::{Entry, EntryKind, TableWriter, WrittenTable},
@@ -35,6 +36,8 @@ pub(super) struct Totals {
     pub(super) pages: u64,
     /// Bytes of each tablespace, by oid.
     pub(super) tablespaces: BTreeMap<u32, u64>,
+    /// Pages whose checksum did not fit.
+    pub(super) page_errors: u64,
 }
 
 /// Everything but the packs, written.
@@ -44,6 +47,7 @@ pub(super) struct Assembled {
     pub(super) maps: Vec<Written>,
     pub(super) sources: Sources,
     pub(super) totals: Totals,
+    /// The first [`MAX_PAGE_ERRORS`] of those pages.
     pub(super) errors: Vec<PageError>,
 }
 
@@ -124,7 +128,7 @@ impl Assembler {
         };
         self.add(&part, &mut leaves)?;
         file.bytes += part.bytes;
-        file.errors.extend(part.errors);
+        self.errors(part.errors);
         if last {
             return self.file(file, leaves).await;
         }
@@ -148,11 +152,18 @@ impl Assembler {
         Ok(())
     }
 
+    /// Counts all and keeps the first: a disk that rots everywhere must not fill the memory of the host too.
+    fn errors(&mut self, errors: Vec<PageError>) {
+        self.totals.page_errors += errors.len() as u64;
+        let room = MAX_PAGE_ERRORS - self.errors.len();
+        self.errors.extend(errors.into_iter().take(room));
+    }
+
     async fn file(&mut self, stored: Stored, leaves: LeafBuilder) -> Result<()> {
         self.totals.files += 1;
         self.totals.bytes += stored.bytes;
         self.totals.pages += stored.bytes.div_ceil(u64::from(self.page_size));
-        self.errors.extend(stored.errors);
+        self.errors(stored.errors);
         if let Some(oid) = tablespace_of(&stored.path) {
             *self.totals.tablespaces.entry(oid).or_default() += stored.bytes;
         }

@@ -6,8 +6,8 @@ use repo::{
     BackupId,
     ledger::Lsn as Position,
     manifest::{
-        Ancestor, Collation, Facts, KeptFile, Kind, MAX_PAGE_ERRORS, Manifest, Needed, ObjectRef, PageError, Pinned,
-        Postgresql, Relation, Start, Stop, TableObjects, Tablespace, Totals,
+        Ancestor, Collation, Facts, KeptFile, Kind, Manifest, Needed, ObjectRef, PageError, Pinned, Postgresql,
+        Relation, Start, Stop, TableObjects, Tablespace, Totals,
     },
 };
 
@@ -43,7 +43,6 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
         totals,
         errors,
     } = parts.assembled;
-    let page_errors = errors.iter().take(MAX_PAGE_ERRORS);
     let facts = Facts {
         backup: parts.id,
         database: parts.database,
@@ -75,9 +74,10 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
             pages: totals.pages,
             packs: parts.packs.len() as u64,
             stored: parts.stored,
-            page_errors: errors.len() as u64,
+            page_errors: totals.page_errors,
         },
-        page_errors: page_errors
+        page_errors: errors
+            .iter()
             .map(|error| PageError {
                 path: error.path.clone(),
                 block: u64::from(error.block),

@@ -10,7 +10,7 @@ use repo::{Repository, envelope::Finished, manifest::ObjectRef};
 
 use crate::{Error, Result};
 
-/// Packs under way at once. With their 32 MiB each they are the larger part of promise 9's fixed 192 MiB.
+/// Packs under way at once. With their 24 MiB each they are the larger part of promise 9's fixed 192 MiB.
 const UNDER_WAY: usize = 4;
 
 /// Counts, carries and remembers packs. Clones share everything.

@@ -98,11 +98,44 @@ struct Walker<'a, S> {
     batch_bytes: u64,
 }
 
-/// A directory that is being gone through: its names, and what is left to do with them.
+/// A directory that is being gone through: its names, and how far.
 struct Open {
     path: Vec<u8>,
     names: Names,
-    steps: std::vec::IntoIter<(u32, bool)>,
+    next: usize,
+    /// Directories among the names that were passed and not yet looked into, the next one last.
+    passed: Vec<usize>,
+}
+
+/// What to do next in a directory.
+enum Step {
+    /// Record what name `.0` stands for.
+    Record(usize),
+    /// Look into the directory with that number.
+    Descend(usize),
+}
+
+impl Open {
+    /// A directory's own entry comes at its name, what is in it at its name and a slash: between the two lie names
+    /// such as `a.b` beside `a`. All of those begin with its name, so that the directory passed last is always the
+    /// first to be looked into.
+    fn step(&mut self) -> Option<Step> {
+        let following = (self.next < self.names.len()).then(|| self.names.get(self.next).0);
+        if let Some(number) = self.passed.last() {
+            let inside = self.names.get(*number).0.iter().chain(b"/");
+            if following.is_none_or(|following| inside.lt(following)) {
+                return self.passed.pop().map(Step::Descend);
+            }
+        }
+        following?;
+        self.next += 1;
+        Some(Step::Record(self.next - 1))
+    }
+
+    fn name(&self, number: usize) -> (Vec<u8>, FileKind) {
+        let (name, kind) = self.names.get(number);
+        (join(&self.path, name), kind)
+    }
 }
 
 impl<S: Sink> Walker<'_, S> {
@@ -110,52 +143,50 @@ impl<S: Sink> Walker<'_, S> {
         let mut stack = Vec::new();
         stack.extend(self.open(Vec::new())?);
         while let Some(top) = stack.last_mut() {
-            let Some((number, descend)) = top.steps.next() else {
-                stack.pop();
-                continue;
+            let number = match top.step() {
+                Some(Step::Record(number)) => number,
+                Some(Step::Descend(number)) => {
+                    let inner = self.open(top.name(number).0)?;
+                    stack.extend(inner);
+                    continue;
+                }
+                None => {
+                    stack.pop();
+                    continue;
+                }
             };
-            let (name, kind) = top.names.get(number as usize);
-            let path = join(&top.path, name);
-            if descend {
-                stack.extend(self.open(path)?);
-            } else if kind != FileKind::File || !is_unlogged(&path, &top.names) {
-                self.entry(path, kind).await?;
+            if self.is_another_clusters(top, number) {
+                continue;
             }
+            let (path, kind) = top.name(number);
+            let what = what(&path, kind);
+            let verdict = exclude::judge(&path, what);
+            if verdict == Verdict::Skip || kind == FileKind::File && is_unlogged(&path, &top.names) {
+                continue;
+            }
+            if what == What::Directory && verdict == Verdict::Keep && !self.spaces.inside.contains(&path) {
+                top.passed.push(number);
+            }
+            self.entry(path, kind).await?;
         }
         Ok(())
     }
 
-    /// Lists a directory. Its own entry comes at its name, what is in it at its name and a slash: between
-    /// the two lie names such as `a.b` beside `a`.
-    fn open(&mut self, path: Vec<u8>) -> Result<Option<Open>> {
-        let Some(names) = self.source.list(&path).map_err(|error| unreadable(&path, error))? else {
-            return Ok(None);
-        };
-        let tablespace = path
-            .strip_prefix(b"pg_tblspc/")
-            .is_some_and(|rest| !rest.contains(&b'/'));
-        let mut steps: Vec<(u32, bool)> = Vec::new();
-        for (number, (name, kind)) in names.iter().enumerate() {
-            if tablespace && name != self.spaces.version_directory.as_bytes() {
-                continue;
-            }
-            let here = join(&path, name);
-            let what = what(&here, kind);
-            let verdict = exclude::judge(&here, what);
-            if verdict == Verdict::Skip {
-                continue;
-            }
-            steps.push((number as u32, false));
-            if what == What::Directory && verdict == Verdict::Keep && !self.spaces.inside.contains(&here) {
-                steps.push((number as u32, true));
-            }
-        }
-        steps.sort_by(|a, b| order(&names, *a).cmp(order(&names, *b)));
-        Ok(Some(Open {
+    fn open(&self, path: Vec<u8>) -> Result<Option<Open>> {
+        let names = self.source.list(&path).map_err(|error| unreadable(&path, error))?;
+        Ok(names.map(|names| Open {
             path,
             names,
-            steps: steps.into_iter(),
+            next: 0,
+            passed: Vec::new(),
         }))
+    }
+
+    /// In a tablespace each cluster has a folder of its own.
+    fn is_another_clusters(&self, directory: &Open, number: usize) -> bool {
+        let tablespace = directory.path.strip_prefix(b"pg_tblspc/");
+        tablespace.is_some_and(|rest| !rest.contains(&b'/'))
+            && directory.names.get(number).0 != self.spaces.version_directory.as_bytes()
     }
 
     async fn entry(&mut self, path: Vec<u8>, kind: FileKind) -> Result<()> {
@@ -253,15 +284,6 @@ fn what(path: &[u8], kind: FileKind) -> What {
     } else {
         What::File
     }
-}
-
-/// What a step sorts by: a directory's content as if its name ended in a slash.
-fn order(names: &Names, (number, descend): (u32, bool)) -> impl Iterator<Item = &u8> {
-    names
-        .get(number as usize)
-        .0
-        .iter()
-        .chain(if descend { b"/".iter() } else { b"".iter() })
 }
 
 /// The tablespace that a link in `pg_tblspc` is of.

@@ -1,7 +1,5 @@
 //! Level one: every object that the backup needs is there, whole, and the one that was written.
 
-use std::sync::Arc;
-
 use repo::{
     Repository,
     envelope::{Pin, check_hash},
@@ -26,19 +24,20 @@ pub(super) async fn check(
     jobs: usize,
     findings: &mut Findings,
 ) -> Result<()> {
-    let objects = wanted(manifest);
-    let (count, total) = (objects.len(), objects.iter().map(|(_, pin)| pin.size).sum::<u64>());
-    let objects = Arc::new(objects);
-    let (work_in, work_out) = async_channel::bounded(jobs.max(1) * 2);
+    let (mut count, mut total) = (0u64, 0u64);
+    for (_, pin) in wanted(manifest) {
+        count += 1;
+        total += pin.size;
+    }
+    let (work_in, work_out) = async_channel::bounded::<(String, Pin)>(jobs.max(1) * 2);
     let (done_in, done_out) = async_channel::bounded(jobs.max(1) * 2);
     for _ in 0..jobs.max(1) {
-        let (repository, objects) = (opened.repository.clone(), objects.clone());
+        let repository = opened.repository.clone();
         let (work, done, stop) = (work_out.clone(), done_in.clone(), context.stop.clone());
         context.runtime.workers.spawn(Box::pin(async move {
-            while let Ok(number) = work.recv().await {
-                let (name, pin): &(String, Pin) = &objects[number];
+            while let Ok((name, pin)) = work.recv().await {
                 let result = match stop.check() {
-                    Ok(()) => object(&repository, name, pin).await,
+                    Ok(()) => object(&repository, &name, &pin).await,
                     Err(error) => Err(error),
                 };
                 if done.send((pin.size, result)).await.is_err() {
@@ -49,8 +48,8 @@ pub(super) async fn check(
     }
     drop((work_out, done_in));
     let feed = async {
-        for number in 0..count {
-            if work_in.send(number).await.is_err() {
+        for object in wanted(manifest) {
+            if work_in.send(object).await.is_err() {
                 break;
             }
         }
@@ -75,27 +74,18 @@ pub(super) async fn check(
     wal(opened, manifest, findings).await
 }
 
-/// Everything that the manifest pins.
-fn wanted(manifest: &Manifest) -> Vec<(String, Pin)> {
+/// Everything that the manifest pins; names are made as they are asked for, since a large backup has a million.
+fn wanted(manifest: &Manifest) -> impl Iterator<Item = (String, Pin)> {
     let (facts, needed) = (&manifest.facts, &manifest.needed);
-    let mut objects: Vec<(String, Pin)> = Vec::new();
-    for (number, pin) in facts.table().into_iter().enumerate() {
-        objects.push((names::files(&facts.backup, number as u32), pin));
-    }
+    let files = (0..)
+        .zip(facts.table())
+        .map(|(number, pin)| (names::files(&facts.backup, number), pin));
     let source = |number| needed.sources.get(number).unwrap_or(facts.backup);
-    objects.extend(
-        needed
-            .maps
-            .iter()
-            .map(|map| (names::map(&source(map.source), map.number), map.pin())),
-    );
-    objects.extend(
-        needed
-            .packs
-            .iter()
-            .map(|pack| (names::pack(&source(pack.source), pack.number), pack.pin())),
-    );
-    objects
+    let maps = needed.maps.iter();
+    let maps = maps.map(move |map| (names::map(&source(map.source), map.number), map.pin()));
+    let packs = needed.packs.iter();
+    let packs = packs.map(move |pack| (names::pack(&source(pack.source), pack.number), pack.pin()));
+    files.chain(maps).chain(packs)
 }
 
 async fn object(repository: &Repository, name: &str, pin: &Pin) -> Result<()> {

@@ -1,5 +1,10 @@
 //! Level two: every frame opens, every page hashes to what was read, and fits its checksum.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use pgformat::{
     Lsn,
     page::{self, PageCheck},
@@ -31,13 +36,13 @@ pub(super) async fn check(
         manifest,
         jobs,
     };
-    let (bad_in, bad_out) = async_channel::unbounded();
+    let bad = Arc::new(Mutex::new(Bad::new(&facts.page_errors)));
     let checked_before = facts.postgresql.data_checksums.then_some(Lsn(facts.start.lsn.0));
     let make = |reading| Checker {
         reading,
         checked_before,
         blocks_per_segment: facts.postgresql.relation_segment_blocks,
-        bad: bad_in.clone(),
+        bad: bad.clone(),
     };
     let mut files = 0u64;
     let count = |_: &FileEntry, _: &Handled, _| {
@@ -45,14 +50,7 @@ pub(super) async fn check(
         Ok(())
     };
     let walked = traverse.run(make, |_| Ok(()), count).await;
-    while let Ok(bad) = bad_out.try_recv() {
-        // What the source had already is no damage of the backup's; the manifest has told of it.
-        if !facts.page_errors.contains(&bad) {
-            findings
-                .found
-                .push(format!("block {} of {} does not fit its checksum", bad.block, bad.path));
-        }
-    }
+    lock(&bad).judge(facts.totals.page_errors, findings);
     if let Err(error) = walked {
         return damage(findings, error);
     }
@@ -73,11 +71,67 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// Findings of one kind that are named; the rest is counted.
+const NAMED: usize = 1000;
+
+/// Pages whose checksum does not fit. What the source had already is no damage of the backup's; its manifest tells of
+/// it, of the first ten thousand by name.
+struct Bad {
+    known: BTreeSet<(String, u64)>,
+    count: u64,
+    unknown: u64,
+    named: Vec<String>,
+}
+
+impl Bad {
+    fn new(known: &[PageError]) -> Bad {
+        Bad {
+            known: known.iter().map(|error| (error.path.clone(), error.block)).collect(),
+            count: 0,
+            unknown: 0,
+            named: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, path: &[u8], block: u64) {
+        let page = (String::from_utf8_lossy(path).into_owned(), block);
+        self.count += 1;
+        if !self.known.contains(&page) {
+            self.unknown += 1;
+            if self.named.len() < NAMED {
+                let (path, block) = page;
+                self.named
+                    .push(format!("block {block} of {path} does not fit its checksum"));
+            }
+        }
+    }
+
+    /// `expected` is how many the manifest counts. If it does not name them all, the numbers must be equal.
+    fn judge(&mut self, expected: u64, findings: &mut Findings) {
+        let all_known = expected == self.known.len() as u64;
+        if self.unknown == 0 || (!all_known && self.count == expected) {
+            return;
+        }
+        findings.found.append(&mut self.named);
+        if !all_known || self.unknown > NAMED as u64 {
+            let count = self.count;
+            findings.found.push(format!(
+                "{count} pages do not fit their checksum; the source had {expected} such pages"
+            ));
+        }
+    }
+}
+
+fn lock(bad: &Mutex<Bad>) -> MutexGuard<'_, Bad> {
+    // Whoever panicked while holding it has left whole numbers behind.
+    bad.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Checker {
     reading: Reading,
     checked_before: Option<Lsn>,
     blocks_per_segment: u32,
-    bad: async_channel::Sender<PageError>,
+    bad: Arc<Mutex<Bad>>,
 }
 
 impl Handler for Checker {
@@ -95,12 +149,7 @@ impl Handler for Checker {
                         break;
                     };
                     if let PageCheck::Bad { .. } = page::verify(bytes, block, before) {
-                        let path = String::from_utf8_lossy(&entry.path).into_owned();
-                        // The channel has no bound and is read to its end after the walk.
-                        let _ = bad.try_send(PageError {
-                            path,
-                            block: u64::from(block),
-                        });
+                        lock(&bad).take(&entry.path, u64::from(block));
                     }
                 }
                 Ok(())

@@ -208,8 +208,12 @@ impl Sealed {
         match frame.codec {
             Codec::Stored => out.extend_from_slice(plain),
             Codec::Zstd => {
-                // `raw` is authenticated and bounded; zstd refuses a frame that needs more than is reserved.
-                out.reserve(raw);
+                // The zstd frame says what it unpacks to: one that lies costs no memory, and zstd refuses one that needs
+                // more than is reserved.
+                if zstd::zstd_safe::get_frame_content_size(plain).ok().flatten() != Some(raw as u64) {
+                    return Err(self.damaged("a frame has another length than recorded"));
+                }
+                out.reserve_exact(raw);
                 zstd.decompress_to_buffer(plain, out)
                     .map_err(|_| self.damaged("a frame does not decompress"))?;
             }

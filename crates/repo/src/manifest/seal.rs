@@ -52,12 +52,18 @@ impl Manifest {
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Unsupported`].
     pub async fn read(repository: &Repository, id: &BackupId, expected: Option<Pin>) -> Result<Manifest> {
         let sealed = open(repository, id, expected).await?;
-        let (name, mut opener) = (sealed.name(), Opener::new()?);
+        let name = sealed.name();
+        // One by one: of a large backup the list of packs alone has some 40 MiB, sealed, opened and decoded.
+        let raw = |number| frame(&sealed, &mut Opener::new()?, number);
+        let facts = parse(name, &raw(0)?)?;
+        let needed = Needed::decode(&raw(1)?, id).map_err(|what| what.of(name))?;
+        let kept = kept::decode(&raw(2)?).map_err(|what| what.of(name))?;
+        let relations = parse(name, &raw(3)?)?;
         let manifest = Manifest {
-            facts: parse(name, &frame(&sealed, &mut opener, 0)?)?,
-            needed: Needed::decode(&frame(&sealed, &mut opener, 1)?, id).map_err(|what| what.of(name))?,
-            kept: kept::decode(&frame(&sealed, &mut opener, 2)?).map_err(|what| what.of(name))?,
-            relations: parse(name, &frame(&sealed, &mut opener, 3)?)?,
+            facts,
+            needed,
+            kept,
+            relations,
         };
         manifest.check(id, repository).map_err(|what| what.of(name))?;
         Ok(manifest)

@@ -74,7 +74,9 @@ pub fn seal_run(
         end: Lsn(end),
     };
     let json = serde_json::to_vec(&facts).map_err(|_| Malformed("it cannot be said in JSON").of(&name))?;
-    let mut draft = repository.draft(session, Kind::Wal, name, 0)?;
+    // Frames never grow by being packed: so the object is never moved while it grows, which would need it twice.
+    let capacity = bytes.len() + (bytes.len() / WAL_FRAME + 4) * 64 + json.len() + (1 << 10);
+    let mut draft = repository.draft(session, Kind::Wal, name, capacity)?;
     draft.frame(&json, json.len(), Codec::Stored)?;
     let (mut packer, mut sections) = (Packer::new()?, vec![FACTS]);
     for frame in bytes.chunks(WAL_FRAME) {
@@ -98,7 +100,7 @@ pub async fn read_run(repository: &Repository, stream: &WalStream, start: u64) -
     open_run(&sealed, stream, start).map(Some)
 }
 
-fn open_run(sealed: &Sealed, stream: &WalStream, start: u64) -> Result<Run> {
+pub(crate) fn open_run(sealed: &Sealed, stream: &WalStream, start: u64) -> Result<Run> {
     let name = sealed.name();
     let sections = &sealed.directory.extra;
     let frames = &sealed.directory.frames;

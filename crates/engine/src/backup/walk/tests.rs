@@ -72,6 +72,31 @@ fn paths_come_out_in_byte_order_although_directories_lie_between_names() {
     assert!(paths.is_sorted());
 }
 
+/// Characters before and after the slash, and the longest names that begin with one another.
+#[test]
+fn paths_come_out_in_byte_order_whatever_directories_begin_with_one_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut names = vec!["a".to_string()];
+    for _ in 0..2 {
+        let longer = |name: &String| ["", "-", ".", "0"].map(|end| format!("{name}{end}"));
+        names = names.iter().flat_map(longer).collect();
+    }
+    for name in &names {
+        touch(folder.path(), &format!("{name}/x"));
+    }
+    names.sort();
+    names.dedup();
+    let mut expected: Vec<String> = names
+        .iter()
+        .flat_map(|name| [name.clone(), format!("{name}/x")])
+        .collect();
+    expected.push(String::new());
+    expected.sort();
+    let walked = walked(folder.path()).lines;
+    let paths: Vec<&str> = walked.iter().map(|line| line.trim_end_matches('/')).collect();
+    assert_eq!(paths, expected);
+}
+
 #[test]
 fn what_postgresql_leaves_out_is_left_out_and_its_directories_stay() {
     let folder = tempfile::tempdir().unwrap();
