@@ -40,9 +40,10 @@ lint: setup ## format, lints, licences, documentation
 # The tests read these; unset, each takes a small number of its own.
 soak: export LASTGOOD_SEEDS ?= 5000
 soak: export LASTGOOD_KILLS ?= 200
-soak: export LASTGOOD_FUZZ_SECONDS ?= 60
+soak: export LASTGOOD_APPARENT_GIB ?= 1024
 soak: export LASTGOOD_MATRIX ?= full
-soak: test ## the same tests, with many more seeds, kills and versions
+soak: test ## the same tests, with many more seeds, kills, files and versions, and each decoder fuzzed for a minute
+	scripts/fuzz $${LASTGOOD_FUZZ_SECONDS:-60}
 
 bench: build ## against pgBackRest on this machine; BENCH_SCALE=full for the 4 GB data set
 	bench/run

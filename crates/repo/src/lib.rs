@@ -27,6 +27,9 @@ pub mod wal;
 
 mod decimal;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod malformed;
 mod repository;
 mod series;

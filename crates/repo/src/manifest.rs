@@ -12,6 +12,8 @@ mod server;
 
 pub use facts::{Facts, Kind, MAX_PAGE_ERRORS, Owner, PageError, Pinned, TableObjects, Tablespace, Totals};
 pub use kept::KeptFile;
+#[cfg(feature = "fuzzing")]
+pub(crate) use kept::{decode as decode_kept, encode as encode_kept};
 pub use needed::{Needed, ObjectRef};
 pub use positions::{Ancestor, Start, Stop, WalRange};
 pub use server::{Collation, Postgresql};

@@ -9,6 +9,9 @@ pub use crate::series::Written;
 pub use reader::MapReader;
 pub use writer::MapWriter;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use reader::find;
+
 /// A leaf with at most this many extents stands in the file table itself: a reference would save too little.
 pub const LEAF_INLINE_EXTENTS: usize = 4;
 /// A frame is cut when it has grown to this, raw. Small, because one leaf may be all that is wanted of it.

@@ -9,6 +9,8 @@ mod path;
 mod reader;
 mod writer;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use object::{TableFrame, decode_extra};
 pub use path::{MAX_PATH, check_path};
 pub use reader::TableReader;
 pub use writer::{TableCounts, TableWriter, WrittenTable};

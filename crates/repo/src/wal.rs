@@ -15,6 +15,9 @@ pub use chain::Chain;
 pub use history::{MAX_HISTORY, put_history, read_history};
 pub use run::{Run, read_run, seal_run};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use run::open_run;
+
 use crate::{Result, bytes_codec::Malformed, names};
 
 /// The longest run, bytes.

@@ -3,5 +3,6 @@
 //! For tests only. Nothing that ships depends on this crate.
 
 pub mod clusters;
+pub mod fuzz;
 pub mod host;
 pub mod sim;

@@ -40,7 +40,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.frames.len() * 8 + self.extra.len() + 8);
         put_varint(&mut out, self.frames.len() as u64);
         for frame in &self.frames {
@@ -53,7 +53,7 @@ impl Directory {
     }
 
     /// Decodes and checks that the frames fill the object from its header to `end`, the directory's offset.
-    pub(super) fn decode(name: &str, bytes: &[u8], frames: u32, end: u64) -> Result<Directory> {
+    pub(crate) fn decode(name: &str, bytes: &[u8], frames: u32, end: u64) -> Result<Directory> {
         let damaged = |Malformed(what)| Error::Damaged {
             name: name.into(),
             what: format!("its directory: {what}"),

@@ -157,7 +157,7 @@ impl Facts {
     }
 
     /// Checks what every manifest of backup `id` of the database `database` (32 hex digits) keeps.
-    pub(super) fn check(&self, id: &BackupId, database: &str) -> Result<(), Malformed> {
+    pub(crate) fn check(&self, id: &BackupId, database: &str) -> Result<(), Malformed> {
         self.postgresql.check()?;
         self.check_positions()?;
         let held = [

@@ -29,7 +29,7 @@ pub(super) fn check(files: &[KeptFile]) -> Result<(), Malformed> {
     }
 }
 
-pub(super) fn encode(files: &[KeptFile]) -> Vec<u8> {
+pub(crate) fn encode(files: &[KeptFile]) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, files.len() as u64);
     for file in files {
@@ -40,7 +40,7 @@ pub(super) fn encode(files: &[KeptFile]) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<KeptFile>, Malformed> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<KeptFile>, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = reader.count(3)?;
     let mut files = Vec::new();

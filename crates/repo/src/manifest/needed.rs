@@ -88,7 +88,7 @@ impl Needed {
         Ok(())
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let entries = self.packs.len() + self.maps.len();
         let mut out = Vec::with_capacity(self.sources.encoded_length() + 20 + entries * (ENTRY_BYTES + 8));
         self.sources.encode(&mut out);
@@ -104,7 +104,7 @@ impl Needed {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8], owner: &BackupId) -> Result<Needed, Malformed> {
+    pub(crate) fn decode(bytes: &[u8], owner: &BackupId) -> Result<Needed, Malformed> {
         let mut reader = Reader::new(bytes);
         let needed = Needed {
             sources: Sources::decode(&mut reader, *owner)?,

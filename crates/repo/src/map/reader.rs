@@ -118,7 +118,7 @@ impl MapReader {
 }
 
 /// Leaf `number` of a raw frame.
-pub(super) fn find(frame: &[u8], number: u32, pages: u32, sources: u32) -> Result<Leaf, Malformed> {
+pub(crate) fn find(frame: &[u8], number: u32, pages: u32, sources: u32) -> Result<Leaf, Malformed> {
     let mut reader = Reader::new(frame);
     let count = reader.count(1)?;
     if number as usize >= count {

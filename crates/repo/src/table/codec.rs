@@ -36,7 +36,7 @@ impl Entry {
     }
 
     /// Appends the entry, its path as it differs from `previous` (empty at the start of a frame).
-    pub(super) fn encode(&self, previous: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, previous: &[u8], out: &mut Vec<u8>) {
         let shared = previous.iter().zip(&self.path).take_while(|(a, b)| a == b).count();
         put_varint(out, shared as u64);
         put_text(out, &self.path[shared..]);

@@ -40,18 +40,12 @@ impl TableObject {
             return Err(Malformed("a frame is too large").of(name));
         }
         let first = self.firsts.get(number as usize).cloned().unwrap_or_default();
-        Ok(TableFrame {
-            name: name.into(),
-            bytes: self.sealed.read(opener, number)?,
-            at: 0,
-            sources: self.sources.clone(),
-            first: Some(first),
-            previous: Vec::new(),
-        })
+        let bytes = self.sealed.read(opener, number)?;
+        Ok(TableFrame::new(name, bytes, first, self.sources.clone()))
     }
 }
 
-fn decode_extra(extra: &[u8], frames: usize, owner: BackupId) -> Result<(Sources, Vec<Vec<u8>>), Malformed> {
+pub(crate) fn decode_extra(extra: &[u8], frames: usize, owner: BackupId) -> Result<(Sources, Vec<Vec<u8>>), Malformed> {
     let mut reader = Reader::new(extra);
     let sources = Sources::decode(&mut reader, owner)?;
     let mut firsts: Vec<Vec<u8>> = Vec::new();
@@ -73,7 +67,7 @@ fn decode_extra(extra: &[u8], frames: usize, owner: BackupId) -> Result<(Sources
 }
 
 /// A raw frame, read entry by entry: only one is decoded at a time.
-pub(super) struct TableFrame {
+pub(crate) struct TableFrame {
     name: String,
     bytes: Vec<u8>,
     at: usize,
@@ -84,8 +78,20 @@ pub(super) struct TableFrame {
 }
 
 impl TableFrame {
+    /// The raw frame `bytes` of the object `name`; `first` is what the directory says its first path is.
+    pub(crate) fn new(name: &str, bytes: Vec<u8>, first: Vec<u8>, sources: Arc<Sources>) -> TableFrame {
+        TableFrame {
+            name: name.into(),
+            bytes,
+            at: 0,
+            sources,
+            first: Some(first),
+            previous: Vec::new(),
+        }
+    }
+
     /// The next entry, its references numbered by `into`; `None` at the end.
-    pub(super) fn next(&mut self, block_size: u32, into: &mut Sources) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self, block_size: u32, into: &mut Sources) -> Result<Option<Entry>> {
         let mut entry = match self.decode(block_size) {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ok(None),
