@@ -38,7 +38,7 @@ pub enum Level {
 impl Default for Level {
     /// See `docs/benchmarks.md` for what each level costs.
     fn default() -> Self {
-        Level::Zstd(3)
+        Level::Zstd(2)
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct Backup {
     /// Words to find this backup by
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
-    /// Compression: none, or zstd's level 1..19 [default: 3]
+    /// Compression: none, or zstd's level 1..19 [default: 2]
     #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
     pub(crate) compress: Option<Compression>,
     /// Workers side by side [default: the cores, at most 4]
