@@ -20,6 +20,7 @@ pub mod verify;
 mod error;
 mod pages;
 mod traverse;
+mod workers;
 
 pub use error::{Error, Result};
 pub use pgclient;

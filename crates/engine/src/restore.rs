@@ -3,6 +3,7 @@
 //! Invariants: nothing is touched before the plan was judged; every page written hashed to what it was when it
 //! was read from its source; `pg_control` comes last, so that nothing half restored can be started.
 
+mod claim;
 mod config;
 mod copy;
 mod inline;
@@ -22,7 +23,7 @@ pub use plan::{Plan, TablespacePlan, plan};
 pub use run::{Restored, run};
 pub(crate) use run::{into_scratch, make_directory};
 pub use start::Running;
-pub(crate) use start::without_bad_advice;
+pub(crate) use start::{find as find_binaries, without_bad_advice};
 
 use std::path::PathBuf;
 

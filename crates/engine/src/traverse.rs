@@ -3,7 +3,10 @@
 //! Restoring and checking are the same walk; they differ in what is done with a file's pages. Everything in between
 //! is bounded: channels by their length, results out of order by [`WINDOW`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use async_channel::{Receiver, Sender};
 use async_lock::{Semaphore, SemaphoreGuardArc};
@@ -20,6 +23,7 @@ use crate::{
     Result,
     event::{Context, Event},
     pages::{Packs, Pages},
+    workers::{died, watched},
 };
 
 /// A large file is handled in parts of this many leaves, 64 MiB at 8 KiB a page, by whoever is free.
@@ -147,12 +151,13 @@ struct Numbered {
 type Done = Result<(u64, Outcome, SemaphoreGuardArc)>;
 
 impl Traverse<'_> {
-    /// Walks. `other` sees directories and links as they come, before any file in them is handed out; `done` sees
-    /// files in order of path, each once, when all of it was handled, with whether it came in parts.
+    /// Walks. `other` sees directories and links as they come, before any file in them is handed out, and files
+    /// that will come in parts before any of these; `done` sees files in order of path, each once, when all of it
+    /// was handled, with whether it came in parts.
     pub(crate) async fn run<H: Handler>(
         &self,
         make: impl Fn(Reading) -> H,
-        mut other: impl FnMut(Entry) -> Result<()>,
+        mut other: impl FnMut(&Entry) -> Result<()>,
         mut done: impl FnMut(&FileEntry, &Handled, bool) -> Result<()>,
     ) -> Result<()> {
         let jobs = self.jobs.max(1);
@@ -169,6 +174,7 @@ impl Traverse<'_> {
                 page_size,
             });
             let worker = work(self.context.clone(), handler, work_out.clone(), done_in.clone());
+            let worker = watched(worker, done_in.clone());
             self.context.runtime.workers.spawn(Box::pin(worker));
         }
         drop(done_in);
@@ -181,13 +187,16 @@ impl Traverse<'_> {
             batch: Vec::new(),
             batch_bytes: 0,
         };
+        let handed_out = OnceLock::new();
         let handed = async {
             let result = self.table(&mut hand, &mut other).await;
+            let _ = handed_out.set(hand.next);
             hand.work.close();
             result
         };
         let mut collector = Collector {
             traverse: self,
+            handed_out: &handed_out,
             next: 0,
             waiting: BTreeMap::new(),
             growing: None,
@@ -201,7 +210,7 @@ impl Traverse<'_> {
         walked.map(drop)
     }
 
-    async fn table(&self, hand: &mut Hand<'_>, other: &mut impl FnMut(Entry) -> Result<()>) -> Result<()> {
+    async fn table(&self, hand: &mut Hand<'_>, other: &mut impl FnMut(&Entry) -> Result<()>) -> Result<()> {
         let facts = &self.manifest.facts;
         let mut sources = self.manifest.needed.sources.clone();
         let mut table = TableReader::new(
@@ -212,8 +221,11 @@ impl Traverse<'_> {
         )?;
         while let Some(entry) = table.next(&mut sources).await? {
             self.context.stop.check()?;
+            let small = matches!(&entry.kind, EntryKind::File { leaves, .. } if leaves.len() <= PART_LEAVES);
+            if !small {
+                other(&entry)?;
+            }
             let EntryKind::File { size, relation, leaves } = entry.kind else {
-                other(entry)?;
                 continue;
             };
             let Entry {
@@ -342,6 +354,8 @@ impl Hand<'_> {
 /// Brings outcomes back into order.
 struct Collector<'a> {
     traverse: &'a Traverse<'a>,
+    /// Pieces handed out in all, once that is known.
+    handed_out: &'a OnceLock<u64>,
     next: u64,
     waiting: BTreeMap<u64, (Outcome, SemaphoreGuardArc)>,
     growing: Option<Handled>,
@@ -367,7 +381,9 @@ impl Collector<'_> {
                 total,
             });
         }
-        Ok(())
+        // All workers have ended. Whether they did what they were given is seen here, not from their silence.
+        let all = self.handed_out.get() == Some(&self.next) && self.waiting.is_empty() && self.growing.is_none();
+        if all { Ok(()) } else { Err(died()) }
     }
 
     fn take(

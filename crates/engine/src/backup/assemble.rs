@@ -13,7 +13,7 @@ use repo::{
     table::{Entry, EntryKind, TableWriter, WrittenTable},
 };
 
-use crate::Result;
+use crate::{Result, workers::died};
 
 use super::read::{PageError, Stored};
 
@@ -107,9 +107,17 @@ impl Assembler {
         Ok(())
     }
 
+    /// Pieces that are in the table, in order and without a gap.
+    pub(super) fn taken(&self) -> u64 {
+        self.next
+    }
+
     /// Everything was taken: the table's last objects, for the manifest.
     pub(super) async fn finish(self) -> Result<Assembled> {
-        debug_assert!(self.waiting.is_empty() && self.growing.is_none());
+        // A piece that waits for one that never came, or half a file: a backup of it would come up short.
+        if !self.waiting.is_empty() || self.growing.is_some() {
+            return Err(died());
+        }
         let table = self.table.finish(&self.sources).await?;
         let maps = self.map.finish(&self.sources).await?;
         Ok(Assembled {

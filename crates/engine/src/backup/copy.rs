@@ -16,10 +16,11 @@ use async_lock::{Semaphore, SemaphoreGuardArc};
 use repo::table::{Entry, EntryKind};
 
 use crate::{
-    Error, Result,
+    Result,
     event::{Context, Event},
     rate::Rate,
     source::Source,
+    workers::{died, watched},
 };
 
 use super::{
@@ -51,7 +52,17 @@ struct Numbered {
     window: SemaphoreGuardArc,
 }
 
-type Done = Result<Option<(u64, Outcome, SemaphoreGuardArc)>>;
+/// What workers say.
+enum Said {
+    /// What came of a piece.
+    Piece(u64, Outcome, SemaphoreGuardArc),
+    /// A reader has closed its pack and ends.
+    Closed,
+    /// All was handed out: so many pieces.
+    Walked(u64),
+}
+
+type Done = Result<Said>;
 
 impl Copy {
     /// Copies everything into packs and hands the files, in order, to `assembler`. Ends when `still_good` says that
@@ -73,6 +84,7 @@ impl Copy {
                 packer: Packer::new(self.place.clone())?,
             };
             let worker = work(self.context.clone(), reader, work_out.clone(), done_in.clone());
+            let worker = watched(worker, done_in.clone());
             self.context.runtime.workers.spawn(Box::pin(worker));
         }
         // Ours would keep the channels open after the workers are gone.
@@ -86,13 +98,23 @@ impl Copy {
             context: self.context.clone(),
         };
         let (source, spaces) = (self.source.clone(), self.spaces.clone());
-        self.context.runtime.workers.spawn(Box::pin(hand.walk(source, spaces)));
+        let walker = watched(hand.walk(source, spaces), done_in.clone());
+        self.context.runtime.workers.spawn(Box::pin(walker));
         drop(done_in);
+        let (mut walked, mut closed) = (None, 0);
         while let Ok(outcome) = done_out.recv().await {
             self.context.stop.check()?;
             still_good()?;
-            let Some((number, outcome, window)) = outcome? else {
-                continue;
+            let (number, outcome, window) = match outcome? {
+                Said::Piece(number, outcome, window) => (number, outcome, window),
+                Said::Closed => {
+                    closed += 1;
+                    continue;
+                }
+                Said::Walked(pieces) => {
+                    walked = Some(pieces);
+                    continue;
+                }
             };
             assembler.take(number, outcome).await?;
             drop(window);
@@ -102,6 +124,10 @@ impl Copy {
                 done: assembler.totals.bytes,
                 total,
             });
+        }
+        // The channel closes when all have ended, however they ended.
+        if closed != jobs || walked != Some(assembler.taken()) {
+            return Err(died());
         }
         self.place.uploads.check()
     }
@@ -116,7 +142,7 @@ async fn work(context: Context, mut reader: Reader, work: Receiver<Numbered>, do
         };
         let failed = outcome.is_err();
         if done
-            .send(outcome.map(|outcome| Some((number, outcome, window))))
+            .send(outcome.map(|outcome| Said::Piece(number, outcome, window)))
             .await
             .is_err()
             || failed
@@ -124,10 +150,9 @@ async fn work(context: Context, mut reader: Reader, work: Receiver<Numbered>, do
             return;
         }
     }
-    if let Err(error) = reader.packer.finish().await {
-        // Whoever listens no longer has failed already.
-        let _ = done.send(Err(error)).await;
-    }
+    let closed = reader.packer.finish().await;
+    // Whoever listens no longer has failed already.
+    let _ = done.send(closed.map(|()| Said::Closed)).await;
 }
 
 async fn piece(reader: &mut Reader, work: Work) -> Result<Outcome> {
@@ -177,9 +202,8 @@ struct Hand {
 
 impl Hand {
     async fn walk(mut self, source: Arc<dyn Source>, spaces: Spaces) {
-        if let Err(error) = walk::walk(&*source, &spaces, &mut self).await {
-            let _ = self.done.send(Err(error)).await;
-        }
+        let walked = walk::walk(&*source, &spaces, &mut self).await;
+        let _ = self.done.send(walked.map(|()| Said::Walked(self.next))).await;
     }
 }
 
@@ -193,7 +217,7 @@ impl Sink for Hand {
         self.work
             .send(Numbered { number, work, window })
             .await
-            .map_err(|_| Error::Interrupted)
+            .map_err(|_| died())
     }
 
     fn left_out(&mut self, path: &[u8], why: &str) {

@@ -8,7 +8,7 @@ use std::sync::{
 use async_lock::Semaphore;
 use repo::{Repository, envelope::Finished, manifest::ObjectRef};
 
-use crate::{Error, Result};
+use crate::{Error, Result, workers::died};
 
 /// Packs under way at once. With their 24 MiB each they are the larger part of promise 9's fixed 192 MiB.
 const UNDER_WAY: usize = 4;
@@ -22,6 +22,8 @@ pub(super) struct Uploads {
 struct Shared {
     repository: Repository,
     next: AtomicU32,
+    /// Packs sent on their way. Fewer than numbers given out: a reader that ends may have nothing in its last.
+    sent: AtomicU32,
     permits: Arc<Semaphore>,
     done: Mutex<Done>,
 }
@@ -38,6 +40,7 @@ impl Uploads {
         let shared = Shared {
             repository,
             next: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
             permits,
             done: Mutex::default(),
         };
@@ -56,6 +59,7 @@ impl Uploads {
         self.check()?;
         let permit = self.shared.permits.acquire_arc().await;
         let shared = self.shared.clone();
+        shared.sent.fetch_add(1, Ordering::Relaxed);
         self.shared.repository.runtime().workers.spawn(Box::pin(async move {
             let outcome = shared.repository.put_finished(&pack).await;
             let mut done = shared.lock();
@@ -93,6 +97,10 @@ impl Uploads {
         }
         self.check()?;
         let mut packs = std::mem::take(&mut self.shared.lock().packs);
+        // One that died on its way said nothing; its permit came back all the same.
+        if packs.len() != self.shared.sent.load(Ordering::Relaxed) as usize {
+            return Err(died());
+        }
         packs.sort_by_key(|pack| pack.number);
         Ok(packs)
     }

@@ -1,9 +1,9 @@
 //! Writes all files of a backup into a new directory, and its `backup_manifest` as it goes.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions},
     io::BufWriter,
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
 };
@@ -23,6 +23,7 @@ use crate::{
 };
 
 use super::{
+    inline::no_follow,
     owner::{self, Ids},
     plan::TablespacePlan,
     target::below,
@@ -63,9 +64,10 @@ impl Copy<'_> {
             owner: self.owner,
             reading,
         };
-        let other = |entry: Entry| match entry.kind {
-            EntryKind::Link { target } => self.link(&entry.path, &target),
-            _ => {
+        let other = |entry: &Entry| match &entry.kind {
+            EntryKind::Link { target } => self.link(&entry.path, target),
+            EntryKind::File { .. } => self.begin(&entry.path),
+            EntryKind::Directory => {
                 directories.push(self.directory(&entry.path, entry.mode)?);
                 Ok(())
             }
@@ -76,7 +78,7 @@ impl Copy<'_> {
             }
             if parts {
                 let path = below(&self.root, &entry.path);
-                let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
+                let file = open(&path)?;
                 finish(&file, &path, entry, self.owner)?;
             }
             emit(
@@ -94,10 +96,19 @@ impl Copy<'_> {
     fn directory(&self, path: &[u8], mode: u32) -> Result<(PathBuf, u32)> {
         let directory = below(&self.root, path);
         if !path.is_empty() {
-            std::fs::create_dir(&directory).at("create", &directory)?;
-            owner::give(&directory, self.owner)?;
+            // It is given away at the end, when nothing more is written into it.
+            let made = DirBuilder::new().mode(0o700).create(&directory);
+            made.at("create", &directory)?;
         }
         Ok((directory, mode))
+    }
+
+    /// Makes a file of which parts will come from several workers.
+    fn begin(&self, path: &[u8]) -> Result<()> {
+        if of_the_source_alone(path) {
+            return Ok(());
+        }
+        create(&below(&self.root, path)).map(drop)
     }
 
     /// A link leads where the plan says, never where the table does.
@@ -142,15 +153,8 @@ impl Handler for Writer {
             return self.reading.read(entry, |_, _| Ok(())).await;
         }
         let path = below(&self.root, &entry.path);
-        // Parts of one file come from several workers: whoever is first creates it, nobody cuts it off.
-        let mut options = OpenOptions::new();
-        options.write(true).mode(0o600);
-        if whole {
-            options.create_new(true);
-        } else {
-            options.create(true).truncate(false);
-        }
-        let file = options.open(&path).at("create", &path)?;
+        // A file that comes in parts was made before the first of them.
+        let file = if whole { create(&path)? } else { open(&path)? };
         let handled = self
             .reading
             .read(entry, |offset, bytes| {
@@ -164,11 +168,28 @@ impl Handler for Writer {
     }
 }
 
+/// A file that was not there before. A link in its place is refused like any other name that is taken.
+fn create(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(no_follow());
+    options.open(path).at("create", path)
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(no_follow());
+    options.open(path).at("open", path)
+}
+
 /// Gives a written file its mode, owner and time.
 fn finish(file: &File, path: &Path, entry: &FileEntry, owner: Option<Ids>) -> Result<()> {
     file.set_permissions(Permissions::from_mode(entry.mode & 0o777))
         .at("set the mode of", path)?;
-    owner::give(path, owner)?;
+    owner::give_file(file, path, owner)?;
     let modified = UNIX_EPOCH + Duration::from_micros(u64::try_from(entry.modified_micros).unwrap_or(0));
     file.set_modified(modified).at("set the time of", path)
 }

@@ -32,7 +32,12 @@ pub(crate) fn write_new(path: &Path, mode: u32, content: &[u8], owner: Option<Id
         .at("create", path)?;
     file.write_all(content).at("write", path)?;
     file.sync_all().at("sync", path)?;
-    owner::give(path, owner)
+    owner::give_file(&file, path, owner)
+}
+
+/// The flag with which an open refuses a symbolic link at the end of its path.
+pub(super) fn no_follow() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
 
 /// Lists a file of the restore's own making in the emitted manifest.

@@ -49,12 +49,13 @@ pub(super) fn choose(target: &Path, recorded: Option<&Owner>) -> Result<Option<I
     }
 }
 
-/// Who runs a scratch server: root may not, so it is the user who owned the source, or one that every system has.
+/// Who runs a scratch server: root may not, so it is the user who owned the source, or `postgres`. No other: a user
+/// that other services share, such as `nobody`, would let them into a copy of the database.
 pub(crate) fn for_scratch(recorded: &Owner) -> Result<Option<Ids>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    for name in [recorded.user.as_str(), "postgres", "nobody"] {
+    for name in [recorded.user.as_str(), "postgres"] {
         if let Some(ids) = by_name(name)?
             && ids.user != 0
         {
@@ -63,17 +64,28 @@ pub(crate) fn for_scratch(recorded: &Owner) -> Result<Option<Ids>> {
     }
     Err(refused(
         "owner-unknown",
-        "this machine has no user to run a scratch server as".into(),
-        "Run lastgood as the user that shall own it, not as root.",
+        format!(
+            "this machine knows neither the user {} nor postgres to run a scratch server as",
+            recorded.user
+        ),
+        "Make one of them, or run lastgood as the user that shall own the server, not as root.",
     ))
 }
 
 /// Gives `path` to its owner.
-pub(super) fn give(path: &Path, owner: Option<Ids>) -> Result<()> {
+pub(crate) fn give(path: &Path, owner: Option<Ids>) -> Result<()> {
     let Some(Ids { user, group }) = owner else {
         return Ok(());
     };
     std::os::unix::fs::lchown(path, Some(user), Some(group)).at("change the owner of", path)
+}
+
+/// Gives an open file to its owner: whatever its name leads to by now, it is this file.
+pub(super) fn give_file(file: &std::fs::File, path: &Path, owner: Option<Ids>) -> Result<()> {
+    let Some(Ids { user, group }) = owner else {
+        return Ok(());
+    };
+    std::os::unix::fs::fchown(file, Some(user), Some(group)).at("change the owner of", path)
 }
 
 /// Who owns `path`, by name where there is one.

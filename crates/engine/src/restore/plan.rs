@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pgclient::Binaries;
 use repo::{
     BackupId,
     manifest::{Facts, Manifest},
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::{Result, database::Opened, event::Context};
 
 use super::{
-    At, Request,
+    At, Request, find_binaries,
     owner::{self, Ids},
     refused, target,
 };
@@ -64,6 +65,9 @@ pub struct Plan {
     pub start: bool,
     #[serde(skip)]
     pub(super) manifest: Manifest,
+    /// The server's programs, if one is to be started.
+    #[serde(skip)]
+    pub(super) binaries: Option<Binaries>,
 }
 
 impl Plan {
@@ -133,14 +137,14 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
     let manifest = match opened.find(wanted).await {
         Ok(backup) => super::manifest(opened, &backup).await?,
         Err(error) => match wanted {
-            Some(id) if alarms > 0 => unlisted(context, opened, id).await?.ok_or(error)?,
-            _ => return Err(error),
+            Some(id) => unlisted(context, opened, id).await?.ok_or(error)?,
+            None => return Err(error),
         },
     };
     judge(request, manifest)
 }
 
-/// A damaged entry takes a backup out of the list, not out of the repository. Restoring needs no ledger: whoever
+/// A damaged or lost entry takes a backup out of the list, not out of the repository. Restoring needs no ledger: whoever
 /// names such a backup gets it, told that nothing says any more whether it was ever finished or replaced.
 async fn unlisted(context: &Context, opened: &Opened, id: &str) -> Result<Option<Manifest>> {
     let known = opened.with_state(|state| state.backup(id).is_some()).await;
@@ -191,7 +195,7 @@ pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: O
 /// Judges a restore of what `manifest` describes.
 pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
     let facts = &manifest.facts;
-    let to = target::absolute(&request.to)?;
+    let to = target::settled(&request.to)?;
     target::check_empty(&to, "the target")?;
     let tablespaces = tablespaces(facts, &request.tablespaces)?;
     for space in &tablespaces {
@@ -208,6 +212,11 @@ pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
     wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
     let free = target::check_room(&wanted)?;
     let owner = owner::choose(&to, Some(&facts.owner))?;
+    // A server that cannot be started is to be known before hours of copying, not after.
+    let start = request.start.as_ref();
+    let binaries = start
+        .map(|start| find_binaries(facts, start.binaries.as_deref()))
+        .transpose()?;
     Ok(Plan {
         backup: facts.backup.to_string(),
         label: facts.label.clone(),
@@ -224,6 +233,7 @@ pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
         tablespaces,
         to,
         manifest,
+        binaries,
     })
 }
 
@@ -256,7 +266,7 @@ fn tablespaces(facts: &Facts, moved: &[(PathBuf, PathBuf)]) -> Result<Vec<Tables
         let from = PathBuf::from(&space.location);
         // A location that is no absolute path lies inside the data directory and moves with it.
         let chosen = moved.iter().find(|(old, _)| *old == from).map_or(&from, |(_, new)| new);
-        let to = target::absolute(chosen)?;
+        let to = target::settled(chosen)?;
         Ok(TablespacePlan {
             oid: space.oid,
             name: space.name.clone(),

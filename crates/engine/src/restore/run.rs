@@ -19,13 +19,13 @@ use serde::Serialize;
 use crate::{Error, Result, database::Opened, error::At as _, event::Context};
 
 use super::{
-    Plan, Request, Running, config,
+    Plan, Request, Running,
+    claim::Claim,
+    config,
     copy::Copy,
-    inline::{self, sync_directory, write_control, write_kept, write_new},
+    inline::{self, write_control, write_kept},
     owner::{self, Ids},
-    recovery, start,
-    target::UNFINISHED,
-    wal,
+    recovery, start, wal,
 };
 
 /// What a restore left behind.
@@ -57,21 +57,23 @@ pub struct Restored {
 pub async fn run(context: &Context, opened: &Opened, request: &Request, plan: Plan) -> Result<Restored> {
     let clock = &context.runtime.clock;
     let began = clock.monotonic();
-    let existed = Existed::now(&plan);
-    let written = write(context, opened, request, &plan).await;
-    let (wal_bytes, made) = match written {
-        Ok(written) => written,
-        Err(error) => {
-            existed.put_back(&plan);
-            return Err(error);
-        }
-    };
+    let (wal_bytes, made) = write(context, opened, request, &plan).await?;
+    settings_elsewhere(context, &plan.to);
     let copy_seconds = clock.monotonic().saturating_sub(began).as_secs_f64();
     let mut server = None;
     if let Some(how) = &request.start {
         context.step("recover", "starting the server and waiting until it is open");
-        server = Some(start::start(&plan, how).await?);
-        recovery::clean_up(&plan.to, plan.owner)?;
+        server = Some(start::start(context, &plan, how).await?);
+        if let Err(error) = recovery::clean_up(&plan.to, plan.owner) {
+            // The server is open, and the settings say nothing to it any more before its next recovery.
+            context.warn(
+                "recovery-settings-left",
+                format!(
+                    "{error}; remove the block that lastgood put into {}",
+                    plan.to.join(recovery::FILE).display()
+                ),
+            );
+        }
     }
     Ok(Restored {
         backup: plan.backup,
@@ -91,17 +93,23 @@ pub(crate) async fn into_scratch(context: &Context, opened: &Opened, request: &R
     Ok(write(context, opened, request, plan).await?.0)
 }
 
-/// The order matters: a mark that the work is unfinished comes first; `pg_control`, without which no server
-/// starts, comes after everything else is durable; the mark goes last.
+/// The order matters: a mark that the work is unfinished comes first; the mark goes last.
 async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<(u64, Vec<&'static str>)> {
+    let claim = Claim::take(plan)?;
+    let written = fill(context, opened, request, plan).await;
+    match written.and_then(|written| claim.hand_over(plan.owner).map(|()| written)) {
+        Ok(written) => Ok(written),
+        Err(error) => {
+            claim.give_up();
+            Err(error)
+        }
+    }
+}
+
+/// `pg_control`, without which no server starts, comes after everything else is durable.
+async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<(u64, Vec<&'static str>)> {
     let (root, owner, manifest) = (&plan.to, plan.owner, &plan.manifest);
     let facts = &manifest.facts;
-    make_directory(root, owner)?;
-    for space in &plan.tablespaces {
-        make_directory(&space.to, owner)?;
-    }
-    let mark = root.join(UNFINISHED);
-    write_new(&mark, 0o600, facts.backup.to_string().as_bytes(), owner)?;
 
     context.step("fetch", "restoring files");
     let emitted_path = root.join("backup_manifest");
@@ -143,18 +151,39 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
         .map_err(std::io::IntoInnerError::into_error)
         .at("write", &emitted_path)?;
     file.sync_all().at("sync", &emitted_path)?;
-    owner::give(&emitted_path, owner)?;
+    owner::give_file(&file, &emitted_path, owner)?;
     recovery::prepare(root, facts, owner)?;
     for (path, mode) in directories.iter().rev() {
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777)).at("set the mode of", path)?;
+        if path != root {
+            owner::give(path, owner)?;
+        }
     }
 
     context.step("sync", "making everything durable");
     sync(plan)?;
     write_control(root, &manifest.kept, owner)?;
-    std::fs::remove_file(&mark).at("remove", &mark)?;
-    sync_directory(root)?;
     Ok((wal_bytes, made))
+}
+
+/// A `data_directory` in the restored configuration leads a server that is started here to the directory that it
+/// names: the source's. No setting elsewhere in the directory overrules it, only the command line does.
+fn settings_elsewhere(context: &Context, root: &Path) {
+    let content = std::fs::read(root.join("postgresql.conf")).unwrap_or_default();
+    let says = |line: &[u8]| {
+        line.trim_ascii_start()
+            .to_ascii_lowercase()
+            .starts_with(b"data_directory")
+    };
+    if content.split(|byte| *byte == b'\n').any(says) {
+        context.warn(
+            "data-directory-elsewhere",
+            format!(
+                "the restored postgresql.conf sets data_directory; before starting a server by hand, remove that line from {}",
+                root.join("postgresql.conf").display()
+            ),
+        );
+    }
 }
 
 fn major(facts: &repo::manifest::Facts) -> Result<Major> {
@@ -211,46 +240,4 @@ fn sync(plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Which directories were there before us: after a failure they are empty again, the others gone.
-struct Existed(Vec<(PathBuf, bool)>);
-
-impl Existed {
-    fn now(plan: &Plan) -> Existed {
-        let places = std::iter::once(&plan.to).chain(plan.tablespaces.iter().map(|space| &space.to));
-        Existed(places.map(|path| (path.clone(), path.exists())).collect())
-    }
-
-    /// Best effort: the mark tells whoever finds the rest what it is.
-    fn put_back(&self, plan: &Plan) {
-        // The data directory goes last, and in it the mark: see `write`.
-        for (path, existed) in self.0.iter().rev() {
-            let _ = clear(path, path == &plan.to);
-            if !existed {
-                let _ = std::fs::remove_dir(path);
-            }
-        }
-    }
-}
-
-/// Removes what is in a directory that was empty before us.
-fn clear(path: &Path, marked: bool) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == "lost+found" || (marked && name == UNFINISHED) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    if marked {
-        std::fs::remove_file(path.join(UNFINISHED))
-    } else {
-        Ok(())
-    }
 }

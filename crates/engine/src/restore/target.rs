@@ -44,9 +44,7 @@ pub(super) fn check_empty(path: &Path, what: &str) -> Result<()> {
             format!("Remove it (rm -r {shown}), then run the command again."),
         ));
     }
-    let mut entries = std::fs::read_dir(path).at("list", path)?;
-    // A file system's own folder at a mount point is nobody's data.
-    if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+    if !is_empty_but(path, "lost+found").at("list", path)? {
         return Err(refused(
             "target-not-empty",
             format!("{what} {shown} is not empty"),
@@ -54,6 +52,17 @@ pub(super) fn check_empty(path: &Path, what: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether there is nothing in a directory but `known`. A file system's own folder at a mount point is nobody's data.
+pub(super) fn is_empty_but(path: &Path, known: &str) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name != known && name != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn check_parent(path: &Path, what: &str) -> Result<()> {
@@ -67,9 +76,22 @@ fn check_parent(path: &Path, what: &str) -> Result<()> {
     }
 }
 
-/// Makes a path absolute and free of `.` and `..`, without asking the file system.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+/// Where a path leads: absolute, and as far as it exists with all links followed. What is compared and written to
+/// afterwards is this path and no other way of saying it.
+pub(super) fn settled(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).at("find", path)?;
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    let path = without_dots(&path);
+    let real = path.ancestors().skip(1).find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    Ok(real.unwrap_or(path))
+}
+
+fn without_dots(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
@@ -80,7 +102,7 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
             part => clean.push(part),
         }
     }
-    Ok(clean)
+    clean
 }
 
 /// Refuses directories of which one lies in another, or that are the same: files would mix.
@@ -157,6 +179,22 @@ mod tests {
         assert_eq!(code(&folder.path().join("file")), "target-no-directory");
         std::fs::write(folder.path().join(UNFINISHED), "").unwrap();
         assert_eq!(code(folder.path()), "target-unfinished");
+    }
+
+    #[test]
+    fn a_target_is_compared_by_where_it_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
+        assert_eq!(settled(&root.join("link")).unwrap(), root.join("real"));
+        assert_eq!(settled(&root.join("link/new")).unwrap(), root.join("real/new"));
+        assert_eq!(settled(&root.join("no/../new")).unwrap(), root.join("new"));
+        let (one, other) = (
+            settled(&root.join("real")).unwrap(),
+            settled(&root.join("link/space")).unwrap(),
+        );
+        assert!(check_apart(&[&one, &other]).is_err());
     }
 
     #[test]

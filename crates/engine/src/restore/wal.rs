@@ -95,7 +95,7 @@ fn create(pg_wal: &Path, name: SegmentName, size: SegmentSize, owner: Option<Ids
         .open(&path)
         .at("create", &path)?;
     file.set_len(size.bytes()).at("extend", &path)?;
-    owner::give(&path, owner)?;
+    owner::give_file(&file, &path, owner)?;
     Ok((file, path))
 }
 

@@ -12,6 +12,7 @@ use crate::{
     Result,
     database::Opened,
     event::{Context, Event},
+    workers::{died, watched},
 };
 
 use super::{Findings, damage};
@@ -34,17 +35,19 @@ pub(super) async fn check(
     for _ in 0..jobs.max(1) {
         let repository = opened.repository.clone();
         let (work, done, stop) = (work_out.clone(), done_in.clone(), context.stop.clone());
-        context.runtime.workers.spawn(Box::pin(async move {
+        let watch = done_in.clone();
+        let worker = async move {
             while let Ok((name, pin)) = work.recv().await {
                 let result = match stop.check() {
                     Ok(()) => object(&repository, &name, &pin).await,
                     Err(error) => Err(error),
                 };
-                if done.send((pin.size, result)).await.is_err() {
+                if done.send(Ok((pin.size, result))).await.is_err() {
                     return;
                 }
             }
-        }));
+        };
+        context.runtime.workers.spawn(Box::pin(watched(worker, watch)));
     }
     drop((work_out, done_in));
     let feed = async {
@@ -57,15 +60,17 @@ pub(super) async fn check(
         Ok::<(), crate::Error>(())
     };
     let collect = async {
-        let mut read = 0;
-        while let Ok((size, result)) = done_out.recv().await {
+        let (mut read, mut seen) = (0, 0);
+        while let Ok(outcome) = done_out.recv().await {
+            let (size, result) = outcome?;
             read += size;
+            seen += 1;
             if let Err(error) = result {
                 damage(findings, error)?;
             }
             context.observer.event(Event::Progress { done: read, total });
         }
-        Ok(())
+        if seen == count { Ok(()) } else { Err(died()) }
     };
     futures::try_join!(feed, collect)?;
     findings.checked.push(format!(
