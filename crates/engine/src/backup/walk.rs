@@ -202,6 +202,12 @@ impl<S: Sink> Walker<'_, S> {
             );
             return Ok(());
         }
+        if kind == FileKind::Link
+            && let Some(oid) = oid(&path)
+            && self.spaces.known.contains(&oid)
+        {
+            check_space(self.source, self.spaces, oid)?;
+        }
         let Some(stat) = self.stat(&path)? else { return Ok(()) };
         match kind {
             // A pg_wal that is a link comes back as a directory: its content is not part of a backup anyway.
@@ -301,6 +307,47 @@ pub(super) fn tablespace_made(location: &str) -> Error {
         what: format!("the tablespace at {location} was made while the backup was being taken"),
         hint: "Take the backup again: it then knows the tablespace, and a restore can put it elsewhere.".into(),
     }
+}
+
+/// Refuses to begin where a tablespace cannot be seen; see [`check_space`].
+pub(super) fn check_spaces(source: &dyn Source, spaces: &Spaces) -> Result<()> {
+    spaces
+        .known
+        .iter()
+        .try_for_each(|oid| check_space(source, spaces, *oid))
+}
+
+/// A path that is gone is a relation that was dropped; a whole tablespace is not dropped while its link is there. It
+/// is not mounted here, or this user does not see it, and a backup without it would look whole. Even an empty
+/// tablespace has the cluster's own folder.
+fn check_space(source: &dyn Source, spaces: &Spaces, oid: u32) -> Result<()> {
+    let link = format!("pg_tblspc/{oid}").into_bytes();
+    let folder = join(&link, spaces.version_directory.as_bytes());
+    // One in place is a directory and no link, or its link may be gone by now: both are for the walk to see.
+    let target = || match source.link(&link) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(None),
+        target => target.map_err(|error| unreadable(&link, error)),
+    };
+    if target()?.is_none()
+        || source
+            .stat(&folder)
+            .map_err(|error| unreadable(&folder, error))?
+            .is_some()
+    {
+        return Ok(());
+    }
+    // It may have been dropped between the two looks.
+    target()?.map_or(Ok(()), |target| {
+        Err(Error::Failed {
+            code: "tablespace-unreadable",
+            what: format!(
+                "pg_tblspc/{oid} leads to {}, where {} is not to be seen",
+                String::from_utf8_lossy(&target),
+                spaces.version_directory
+            ),
+            hint: "Make the tablespace visible at that very path to whoever runs lastgood (mount it, or give rights to the directories above it), then take the backup again.".into(),
+        })
+    })
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {

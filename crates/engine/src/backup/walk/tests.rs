@@ -211,3 +211,34 @@ fn a_large_relation_file_is_cut_into_parts_and_a_large_other_file_is_not() {
     assert_eq!(parts, expected);
     assert!(lines.contains(&"log/huge.log".into()));
 }
+
+#[test]
+fn a_tablespace_that_cannot_be_seen_fails_the_backup_instead_of_being_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, elsewhere) = (folder.path().join("data"), folder.path().join("space"));
+    fs::create_dir_all(root.join("pg_tblspc")).unwrap();
+    symlink(&elsewhere, root.join("pg_tblspc/16400")).unwrap();
+    let source = LocalDirectory::new(root);
+    let spaces = Spaces {
+        version_directory: "PG_15_202209061".into(),
+        inside: Vec::new(),
+        known: vec![16400],
+    };
+    let refused = || {
+        let walked = block_on(walk(&source, &spaces, &mut Collected::default()));
+        let judged = check_spaces(&source, &spaces);
+        assert_eq!(walked.is_err(), judged.is_err());
+        matches!(
+            walked,
+            Err(Error::Failed {
+                code: "tablespace-unreadable",
+                ..
+            })
+        )
+    };
+    assert!(refused(), "its directory is not there");
+    fs::create_dir(&elsewhere).unwrap();
+    assert!(refused(), "an empty mount point is in its place");
+    fs::create_dir(elsewhere.join("PG_15_202209061")).unwrap();
+    assert!(!refused(), "an empty tablespace is whole");
+}
