@@ -230,13 +230,22 @@ async fn frames(repository: &Repository, kind: Kind, name: &str) -> Vec<Vec<u8>>
         .collect()
 }
 
-/// The same frames under the same name, in a session of their own: what somebody who can write could put there.
+/// The same frames under the same name, packed as they were, in a session of their own: what somebody who can write
+/// could put there. As long as the first, so that only its hash tells; but for packs, whose pages are packed otherwise.
 pub(crate) async fn seal_again(repository: &Repository, kind: Kind, name: &str) -> Vec<u8> {
-    let extra = repository.open_whole(kind, name).await.unwrap().directory.extra;
+    let directory = repository.open_whole(kind, name).await.unwrap().directory;
     let session = repository.begin_session().await.unwrap();
     let mut draft = repository.draft(&session, kind, name.to_string(), 0).unwrap();
-    for frame in frames(repository, kind, name).await {
-        draft.frame(&frame, frame.len(), Codec::Stored).unwrap();
+    let raw = frames(repository, kind, name).await;
+    for (frame, as_it_was) in raw.iter().zip(&directory.frames) {
+        let packed = match as_it_was.codec {
+            Codec::Stored => frame.clone(),
+            Codec::Zstd => zstd::bulk::compress(frame, 3).unwrap(),
+        };
+        draft.frame(&packed, frame.len(), as_it_was.codec).unwrap();
     }
-    draft.finish(extra).unwrap().bytes.to_vec()
+    let sealed = draft.finish(directory.extra).unwrap().bytes.to_vec();
+    let before = repository.store().get(name).await.unwrap().unwrap();
+    assert!(kind == Kind::Pack || sealed.len() == before.len(), "{name}");
+    sealed
 }
