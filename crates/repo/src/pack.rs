@@ -304,4 +304,21 @@ mod tests {
         assert!(decode_extra(&extra, &[16383], 8192).is_err());
         assert!(decode_extra(&extra[..18], &[16384], 8192).is_err());
     }
+
+    /// Else 24 MiB of such frames would be 20 GB of pages, and their directory most of the pack.
+    #[test]
+    fn a_pack_of_pages_that_compress_to_nothing_is_closed_by_its_directory() {
+        let folder = crate::test_folder::TestFolder::new();
+        let name = "packs/20231114T221320Z-000000/00000000".into();
+        let mut writer = PackWriter::new(&folder.repository, &folder.session, name, Form::Whole).unwrap();
+        while !writer.is_full() {
+            let number = writer.frame(&[0; 40], 32 * 8192, Codec::Stored, &Slots::Pages(32), &[[0; 8]; 32]);
+            assert!(number.unwrap() < 2000);
+        }
+        let directory = writer.finish().unwrap().directory as usize;
+        assert!(
+            (DIRECTORY_TARGET * 9 / 10..DIRECTORY_TARGET * 11 / 10).contains(&directory),
+            "{directory} bytes"
+        );
+    }
 }

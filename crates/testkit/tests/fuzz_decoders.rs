@@ -125,6 +125,23 @@ static HUNGRY: Target = Target {
     ..CAREFUL
 };
 
+/// 64 MiB may be right for a frame; that it says so is no reason to set them aside.
+#[test]
+fn a_frame_that_lies_about_what_it_unpacks_to_costs_no_memory() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = fuzz::target("repo_frames").unwrap();
+    let honest = (target.seeds)().remove(0);
+    // The last frame of the seed: its codec, its raw length of 100,000, its bytes.
+    let length = [0xa0, 0x8d, 0x06];
+    let at = honest.windows(3).position(|bytes| bytes == length).unwrap();
+    let lie = [&honest[..at], &[0xff, 0xff, 0xff, 0x1f], &honest[at + 3..]].concat();
+    assert!((target.run)(&honest));
+    peak();
+    assert!(!(target.run)(&lie));
+    let taken = peak();
+    assert!(taken < 1 << 20, "{taken} bytes");
+}
+
 /// The loop itself: it finds what there is, and finds it again from the same seed.
 #[test]
 fn a_panic_and_an_allocation_out_of_proportion_are_found_and_repeat() {
