@@ -40,6 +40,15 @@ impl MadeUp {
         }
     }
 
+    /// One file.
+    pub fn file(bytes: u64, content: Content) -> MadeUp {
+        MadeUp {
+            files: 1,
+            bytes,
+            content,
+        }
+    }
+
     /// `segments` files of 1 GiB.
     pub fn segments(segments: u64, content: Content) -> MadeUp {
         MadeUp {

@@ -135,8 +135,8 @@ fn a_slow_store_makes_packs_wait_within_the_promise() {
             let folder = folder.join(jobs.to_string());
             std::fs::create_dir(&folder).unwrap();
             let world = World::new(&folder).await;
-            let source = MadeUp::segments(1, Content::Noise);
-            world.backup(source, jobs, Level::Zstd(3), 400).await;
+            let source = MadeUp::file(512 * MIB, Content::Noise);
+            world.backup(source, jobs, Level::Zstd(3), 1000).await;
         });
         assert!(peak.bytes <= allowed(jobs), "{peak} with {jobs} jobs");
     }
