@@ -65,6 +65,7 @@ pub(super) async fn tablespaces(session: &Session) -> Result<Vec<Tablespace>> {
 }
 
 pub(super) async fn databases(session: &Session) -> Result<Vec<Database>> {
+    // has_database_privilege does not know a database that was dropped since the snapshot, and answers with null.
     // A limit of -2 marks a database whose DROP was cut off; nobody can connect to it any more (from the minor
     // versions of 2023-08 on). pg_database_size refuses a role that may neither connect nor read statistics.
     let sql = format!(
@@ -72,7 +73,8 @@ pub(super) async fn databases(session: &Session) -> Result<Vec<Database>> {
          CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
                 OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') \
               THEN pg_catalog.pg_database_size(d.oid) END, \
-         d.datallowconn AND d.datconnlimit <> -2, d.datallowconn AND pg_catalog.has_database_privilege(d.oid, 'CONNECT'), d.datistemplate, \
+         d.datallowconn AND d.datconnlimit <> -2, \
+         COALESCE(d.datallowconn AND pg_catalog.has_database_privilege(d.oid, 'CONNECT'), false), d.datistemplate, \
          {} FROM pg_catalog.pg_database d ORDER BY d.datname",
         collation_columns(session.major())
     );
