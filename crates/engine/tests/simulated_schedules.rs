@@ -1,6 +1,13 @@
 //! Two backups at once on a store on its worst day, with processes killed and the server restarted at random.
 //!
 //! `LASTGOOD_SEEDS=5000` soaks, `LASTGOOD_SEED=17` replays one. A failure names its seed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: panicking is its answer, counts are its report"
+)]
 
 mod model;
 

@@ -111,7 +111,10 @@ impl Repository {
         keyring: Keyring,
     ) -> Result<Repository> {
         if keyring.database != database_of(&identity)? || keyring.identity_hash != hash {
-            let what = format!("it and the keys in keys/{} were not made for one another", keyring.epoch);
+            let what = format!(
+                "it and the keys in keys/{} were not made for one another",
+                keyring.epoch
+            );
             return Err(Error::Damaged {
                 name: "identity".into(),
                 what,

@@ -2,6 +2,13 @@
 //! not in the repository, not in the arguments or the environment of any process, not in files the program makes.
 //!
 //! Every command runs once in order and once into a failure, with everything switched on that makes programs talk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: panicking is its answer, counts are its report"
+)]
 
 mod search;
 mod watch;

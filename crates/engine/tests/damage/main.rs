@@ -3,6 +3,13 @@
 //!
 //! Each case opens the repository, lists, verifies and restores as new processes would. Nothing may come of it but
 //! what the class's [`Reaction`] says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: panicking is its answer, counts are its report"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

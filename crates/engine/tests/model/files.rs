@@ -13,18 +13,21 @@ use super::WAL_SEGMENT_BYTES;
 const PAGE: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_class.15.page");
 const CONTROL: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15");
 /// The relation with the rows.
-pub(crate) const SHOP: &str = "base/5/16384";
+const SHOP: &str = "base/5/16384";
 /// 2023-11-14 22:13:20 UTC.
 const MODIFIED_MICROS: i64 = 1_700_000_000_000_000;
 
 /// The files by path. Cheap to clone; clones share the content.
 #[derive(Clone)]
-pub(crate) struct Files(Arc<BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>>>);
+pub(crate) struct Files(Arc<Entries>);
+
+/// What stands at each path: a file's content, or a directory.
+type Entries = BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>>;
 
 impl Files {
     pub(super) fn new(seed: u64) -> Files {
         let mut random = Random::new(seed);
-        let mut entries: BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>> = BTreeMap::new();
+        let mut entries = Entries::new();
         for directory in ["", "base", "base/5", "global", "pg_tblspc", "pg_wal", "pg_xact"] {
             entries.insert(directory.into(), None);
         }

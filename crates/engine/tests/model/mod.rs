@@ -21,7 +21,7 @@ use engine::{
 };
 use pgclient::catalog::{Collation, Database, Rights};
 
-pub(crate) use files::{Files, SHOP};
+pub(crate) use files::Files;
 pub(crate) use server::ModelServer;
 use wal::Wal;
 

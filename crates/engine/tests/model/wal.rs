@@ -100,7 +100,7 @@ impl Wal {
     /// A page's header; `remaining` bytes of a record go on in it.
     fn page(&mut self, remaining: u32) {
         let at = self.end().0;
-        let long = at % WAL_SEGMENT_BYTES == 0;
+        let long = at.is_multiple_of(WAL_SEGMENT_BYTES);
         let flags = if remaining > 0 { CONTINUES } else { 0 } | if long { LONG } else { 0 };
         self.bytes.extend_from_slice(&Major::V15.wal_magic().to_le_bytes());
         self.bytes.extend_from_slice(&flags.to_le_bytes());
