@@ -8,8 +8,8 @@ mod pidfile;
 mod process;
 
 use std::{
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt,
+    ffi::OsString,
+    fs::File,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ pub use self::{
 };
 use self::{
     pidfile::{PidFile, is_alive},
-    process::{cannot_run, children, command, describe, give, log_tail},
+    process::{cannot_run, children, command, describe, log_tail, open_log},
 };
 use crate::{Error, Result, conninfo::Conninfo};
 
@@ -47,11 +47,12 @@ pub struct Start {
     /// Where its Unix socket is.
     pub socket_dir: PathBuf,
     /// Settings beyond the configuration files, such as `("hot_standby", "off")`. TCP is off unless
-    /// `listen_addresses` is among them.
+    /// `listen_addresses` is among them. The data directory is always the one given, and no external pid file is
+    /// written, whatever the configuration says; `hba_file` and `ident_file` are as it says.
     pub options: Vec<(String, String)>,
     /// User and group to run as; must be given if we are root.
     pub run_as: Option<RunAs>,
-    /// Where its output goes, appended.
+    /// Where its output goes, appended: a plain file with one name; no link is followed.
     pub log: PathBuf,
 }
 
@@ -70,6 +71,7 @@ pub enum StopMode {
 pub struct Cluster {
     data_dir: PathBuf,
     start: Start,
+    log: File,
     child: Child,
     exited: Option<ExitStatus>,
 }
@@ -94,16 +96,13 @@ impl Cluster {
             let source = std::io::Error::other(format!("a socket's path may have {SOCKET_PATH_MAX} bytes"));
             return Err(local("use as socket", &socket, source));
         }
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&start.log);
-        let log = log.map_err(|source| local("open", &start.log, source))?;
-        give(&start.log, start.run_as)?;
-        let error_log = log.try_clone().map_err(|source| local("open", &start.log, source))?;
+        let log = open_log(&start.log, start.run_as)?;
+        let copy = || log.try_clone().map_err(|source| local("open", &start.log, source));
+        let (output, error_output) = (copy()?, copy()?);
         let program = binaries.program("postgres");
         let mut command = command(&program, start.run_as);
+        // Its libraries must not find our password file and certificates, as they do in our home.
+        command.env("HOME", data_dir);
         command
             .current_dir(data_dir)
             .arg("-D")
@@ -116,14 +115,20 @@ impl Cluster {
         for (name, value) in &start.options {
             command.arg("-c").arg(format!("{name}={value}"));
         }
+        // A restored configuration may name the directory of the server it was copied from, and a file beside it.
+        // Neither is ours to run on or to write, so here we have the last word.
+        let mut directory = OsString::from("data_directory=");
+        directory.push(data_dir);
+        command.arg("-c").arg(directory).arg("-c").arg("external_pid_file=");
         let child = command
-            .stdout(log)
-            .stderr(error_log)
+            .stdout(output)
+            .stderr(error_output)
             .spawn()
             .map_err(|source| cannot_run(&program, source))?;
         Ok(Cluster {
             data_dir: data_dir.to_owned(),
             start,
+            log,
             child,
             exited: None,
         })
@@ -201,7 +206,7 @@ impl Cluster {
 
     /// The end of its log.
     pub fn log_tail(&self) -> String {
-        log_tail(&self.start.log).unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+        log_tail(&self.log).unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
     }
 
     /// Stops the server and waits for its end; after `deadline` it is killed.

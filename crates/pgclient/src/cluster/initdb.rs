@@ -6,7 +6,7 @@ use pgformat::Major;
 
 use super::{
     Binaries, Cluster, RunAs,
-    process::{give, run},
+    process::{give_directory, run},
 };
 use crate::{Error, Result};
 
@@ -49,7 +49,7 @@ impl Cluster {
             path: data_dir.to_owned(),
             source,
         })?;
-        give(data_dir, how.run_as)?;
+        give_directory(data_dir, how.run_as)?;
         let mut arguments = vec![
             format!("--pgdata={}", data_dir.display()),
             format!("--username={}", how.superuser),

@@ -47,8 +47,9 @@ impl PidFile {
     /// `None` if there is none, or if it is being written just now.
     pub(super) fn read(data_dir: &Path) -> Result<Option<PidFile>> {
         let path = data_dir.join("postmaster.pid");
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(PidFile::parse(&text)),
+        // Its paths need not be UTF-8.
+        match fs::read(&path) {
+            Ok(bytes) => Ok(PidFile::parse(&String::from_utf8_lossy(&bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Local {
                 doing: "read",
@@ -123,6 +124,15 @@ mod tests {
         check("", None);
         check("x\n", None);
         check("-2147483648\n", None);
+    }
+
+    #[test]
+    fn a_pid_file_with_paths_in_another_encoding_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"42\n/d\xe4ta\n1700000000\n5432\n/tmp\n\n\nready   \n";
+        fs::write(folder.path().join("postmaster.pid"), text).unwrap();
+        let found = PidFile::read(folder.path()).unwrap().unwrap();
+        assert_eq!((found.pid, found.status), (42, Status::Ready));
     }
 
     #[test]

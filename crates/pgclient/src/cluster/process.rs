@@ -1,15 +1,17 @@
 //! Runs PostgreSQL's programs: arguments as an array, no shell, a clean environment, never as root.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    fs::{self, File, OpenOptions},
+    io,
     os::unix::{
-        fs::chown,
+        fs::{FileExt, MetadataExt, OpenOptionsExt, fchown},
         process::{CommandExt, ExitStatusExt},
     },
     path::Path,
     process::{Command, ExitStatus, Stdio},
 };
+
+use rustix::fs::OFlags;
 
 use crate::{Error, Result};
 
@@ -98,23 +100,115 @@ fn tail(text: &[u8], bytes: usize) -> String {
     whole.trim().to_owned()
 }
 
-/// Makes the user to run as the owner.
-pub(super) fn give(path: &Path, run_as: Option<RunAs>) -> Result<()> {
+/// Makes the user to run as the owner of a directory. Nothing is followed on the way: where others may write, a
+/// link could lead root to give away any directory of the machine.
+pub(super) fn give_directory(path: &Path, run_as: Option<RunAs>) -> Result<()> {
     let Some((user, group)) = run_as else { return Ok(()) };
-    chown(path, Some(user), Some(group)).map_err(|source| Error::Local {
-        doing: "change the owner of",
-        path: path.to_owned(),
-        source,
-    })
+    let flags = flags(OFlags::NOFOLLOW | OFlags::DIRECTORY);
+    let given = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    given
+        .and_then(|directory| fchown(directory, Some(user), Some(group)))
+        .map_err(|source| cannot("change the owner of", path, source))
 }
 
-/// The end of a log file, for an error.
-pub(super) fn log_tail(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let length = file.seek(SeekFrom::End(0))?;
-    let begin = length.saturating_sub(LOG_TAIL_BYTES.saturating_mul(2));
-    file.seek(SeekFrom::Start(begin))?;
-    let mut bytes = Vec::new();
-    file.take(LOG_TAIL_BYTES.saturating_mul(2)).read_to_end(&mut bytes)?;
+/// Opens a log to append to, makes it if it is absent, and gives it to the user to run as.
+///
+/// The directory may belong to that user, and we may be root: so no link is followed, nothing but a file with one
+/// name is taken, and what is given away is the file that was opened.
+pub(super) fn open_log(path: &Path, run_as: Option<RunAs>) -> Result<File> {
+    // Without NONBLOCK a pipe put there would hold us until somebody writes into it.
+    let log = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
+        .open(path);
+    let checked = log.and_then(|log| {
+        let found = log.metadata()?;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(io::Error::other("it is no plain file with one name"));
+        }
+        if let Some((user, group)) = run_as {
+            fchown(&log, Some(user), Some(group))?;
+        }
+        Ok(log)
+    });
+    checked.map_err(|source| cannot("open", path, source))
+}
+
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+fn cannot(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Local {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The end of a log, for an error: of the file that was opened, whatever its name leads to by now.
+pub(super) fn log_tail(log: &File) -> io::Result<String> {
+    let most = LOG_TAIL_BYTES.saturating_mul(2);
+    let mut at = log.metadata()?.len().saturating_sub(most);
+    let mut bytes = vec![0; usize::try_from(most).unwrap_or_default()];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match log.read_at(&mut bytes[filled..], at)? {
+            0 => break,
+            got => {
+                filled = filled.saturating_add(got);
+                at = at.saturating_add(got as u64);
+            }
+        }
+    }
+    bytes.truncate(filled);
     Ok(tail(&bytes, usize::try_from(LOG_TAIL_BYTES).unwrap_or(usize::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_a_link_or_has_a_second_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("treasure"), b"secret").unwrap();
+        symlink(path("treasure"), path("link")).unwrap();
+        fs::hard_link(path("treasure"), path("second")).unwrap();
+        symlink(path("absent"), path("dangling")).unwrap();
+        for name in ["link", "second", "dangling", "."] {
+            assert!(open_log(&path(name), None).is_err(), "{name}");
+        }
+        assert!(!path("absent").exists());
+        assert_eq!(fs::read(path("treasure")).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_that_of_the_file_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = open_log(&path, None).unwrap();
+        assert_eq!(log_tail(&log).unwrap(), "");
+        log.write_all(b"LOG: one\nLOG: two\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"another").unwrap();
+        assert_eq!(log_tail(&log).unwrap(), "LOG: one\nLOG: two");
+    }
+
+    #[test]
+    fn a_link_is_never_given_to_another_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        symlink(folder.path(), &link).unwrap();
+        let own = fs::metadata(folder.path()).unwrap();
+        let ids = Some((own.uid(), own.gid()));
+        assert!(give_directory(&link, ids).is_err());
+        assert!(give_directory(folder.path(), ids).is_ok());
+    }
 }

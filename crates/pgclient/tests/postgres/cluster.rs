@@ -54,6 +54,23 @@ async fn a_server_that_cannot_start_tells_why_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_runs_on_the_directory_given_whatever_its_configuration_says() {
+    let mut server = Server::prepare("", &[]).await;
+    let elsewhere = server.data_dir().parent().unwrap().join("elsewhere");
+    let conf = server.data_dir().join("postgresql.conf");
+    let mut text = fs::read_to_string(&conf).unwrap();
+    text.push_str(&format!(
+        "data_directory = '{0}'\nexternal_pid_file = '{0}.pid'\n",
+        elsewhere.display()
+    ));
+    fs::write(&conf, text).unwrap();
+    server.start().await;
+    assert!(server.data_dir().join("postmaster.pid").exists());
+    assert!(!elsewhere.with_extension("pid").exists());
+    server.stop(StopMode::Fast).await;
+}
+
+#[tokio::test]
 async fn a_dropped_server_is_gone_and_a_killed_one_recovers() {
     let mut server = Server::new("", &[]).await;
     server.cluster.take().unwrap().kill_9().await.unwrap();
