@@ -168,7 +168,12 @@ impl Replication {
         loop {
             let message = match pending.take() {
                 Some(message) => message,
-                None => self.wire.next(doing).await?,
+                None => match self.wire.next(doing).await {
+                    Ok(message) => message,
+                    // After a FATAL error the server closes: what it said tells more than that it went.
+                    Err(Error::ConnectionLost { .. }) if failure.is_some() => return failure.map_or(Ok(rows), Err),
+                    Err(error) => return Err(error),
+                },
             };
             match message.tag {
                 b'T' | b'C' | b'I' => {}

@@ -28,6 +28,10 @@ use crate::{
 /// questions: two minutes, well below what firewalls forget idle connections after.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
 
+/// What was sent and is not acknowledged for that long counts as lost: keepalive asks nothing while data is under way,
+/// and the kernel alone would go on sending for a quarter of an hour. Milliseconds.
+const UNACKNOWLEDGED_MS: u32 = 120_000;
+
 /// `SSLRequest`: length 8, code 1234·2^16+5679 (protocol, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
@@ -153,6 +157,7 @@ async fn tcp_socket(host: &Host) -> io::Result<TcpStream> {
     sockopt::set_tcp_keepidle(&stream, idle)?;
     sockopt::set_tcp_keepintvl(&stream, interval)?;
     sockopt::set_tcp_keepcnt(&stream, probes)?;
+    sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS)?;
     Ok(stream)
 }
 
