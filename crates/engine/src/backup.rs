@@ -12,6 +12,7 @@ mod packer;
 mod preflight;
 mod read;
 mod run;
+mod stored;
 mod uploads;
 mod wal;
 mod walk;

@@ -48,6 +48,8 @@ pub trait WalFeed: Send {
     async fn next(&mut self) -> Result<WalEvent>;
     /// Says that everything before `flushed` is durable here.
     fn acknowledge(&mut self, flushed: Lsn);
+    /// Says that this side lives, where it is due; for who is busy storing what came. May be cancelled likewise.
+    async fn heartbeat(&mut self) -> Result<()>;
 }
 
 /// A backup under way on the server.

@@ -106,6 +106,14 @@ impl BackupSession {
         &self.session
     }
 
+    /// Which cluster the session is with.
+    pub async fn system_identifier(&self) -> Result<u64> {
+        let sql = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+        let row = self.session.query_one("read the system identifier", sql, &[]).await?;
+        // SQL has no unsigned integers: the same 64 bits, printed as signed.
+        Ok(self.session.cell::<i64>(&row, 0)?.cast_unsigned())
+    }
+
     /// Whether the session is still open as far as this side knows. Once it is not, the backup is lost.
     pub fn is_alive(&self) -> bool {
         self.session.is_alive()
@@ -160,7 +168,9 @@ async fn keep_alive(session: std::sync::Arc<Session>) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if session.execute("keep the session alive", "SELECT 1").await.is_err() {
+        // An error of the server, such as a statement timeout, ends neither session nor backup.
+        let asked = session.execute("keep the session alive", "SELECT 1").await;
+        if asked.is_err() && !session.is_alive() {
             return;
         }
     }

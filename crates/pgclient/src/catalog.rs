@@ -56,6 +56,8 @@ pub struct ServerFacts {
     pub wal_keep_mebibytes: u64,
     /// `max_slot_wal_keep_size` in MiB; `None` is unlimited: a forgotten slot fills the disk.
     pub max_slot_wal_keep_mebibytes: Option<u64>,
+    /// `synchronous_standby_names`: for whom commits wait; empty if for nobody.
+    pub synchronous_standby_names: String,
     /// `data_directory`; `None` without the right to read all settings.
     pub data_directory: Option<String>,
     /// `config_file`; `None` likewise.
@@ -100,10 +102,21 @@ impl ServerFacts {
         ended.map(|()| facts)
     }
 
+    /// Whether commits may wait for a standby called `application_name`: it, or `*`, is among those named. Names
+    /// are compared as the server does, without regard to case; rather too often than not at all.
+    pub fn commits_may_wait_for(&self, application_name: &str) -> bool {
+        may_wait_for(&self.synchronous_standby_names, application_name)
+    }
+
     /// Sum of the databases' sizes, of those that may be asked.
     pub fn databases_bytes(&self) -> u64 {
         self.databases.iter().filter_map(|database| database.bytes).sum()
     }
+}
+
+fn may_wait_for(names: &str, application_name: &str) -> bool {
+    let names = names.to_lowercase();
+    names.contains('*') || !names.is_empty() && names.contains(&application_name.to_lowercase())
 }
 
 /// Databases that are dropped under one reading after the other: who drops that many will be done soon.
@@ -145,6 +158,7 @@ async fn read(session: &Session) -> Result<ServerFacts> {
             "-1" => None,
             _ => Some(settings.number("max_slot_wal_keep_size")?),
         },
+        synchronous_standby_names: settings.text("synchronous_standby_names")?,
         data_directory: settings.find("data_directory"),
         config_file: settings.find("config_file"),
         hba_file: settings.find("hba_file"),
@@ -198,5 +212,23 @@ impl<'a> Settings<'a> {
     fn unexpected(&self, name: &str) -> Error {
         self.session
             .unexpected(format!("the setting {name} is missing or of another kind than known"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(names: &str, expected: bool) {
+        assert_eq!(may_wait_for(names, "lastgood"), expected, "{names}");
+    }
+
+    #[test]
+    fn a_server_whose_commits_might_wait_for_our_stream_is_recognised() {
+        check("", false);
+        check("*", true);
+        check("ANY 1 (a, *)", true);
+        check("FIRST 2 (s1, LastGood)", true);
+        check("standby1, standby2", false);
     }
 }

@@ -1,8 +1,9 @@
-//! Reads `pg_control`, which the server rewrites in place while we look.
+//! Reads `pg_control`, which the server rewrites in place while we look, and proves with it that the files that are
+//! copied are those of the server that began the backup.
 
-use pgformat::control::{self, Control};
+use pgformat::control::{self, Control, State};
 
-use crate::{Error, Result, event::Context, source::Source};
+use crate::{Error, Result, event::Context, server::Started, source::Source};
 
 use super::walk::unreadable;
 
@@ -31,4 +32,146 @@ pub(super) async fn read(context: &Context, source: &dyn Source) -> Result<(Vec<
         what: format!("global/pg_control could not be read whole {TRIES} times{why}"),
         hint: "Check the server with pg_controldata; it does not start again from a damaged pg_control.".into(),
     })
+}
+
+/// Whether the files are those of the server that began the backup: its checkpoint must have arrived in them.
+///
+/// The system identifier alone says little: a standby, a clone and a restored copy all have it. None of them
+/// has a checkpoint at or after the backup's start, on its timeline, and is in production at the same time.
+pub(super) fn check_begun(control: &Control, generation: u64, begun: &Started) -> Result<()> {
+    if begun.in_recovery {
+        return Err(other_server("the server that began the backup is a standby".into()));
+    }
+    check_same(control, generation, begun)?;
+    if control.checkpoint.redo < begun.start {
+        return Err(other_server(format!(
+            "the data directory's last checkpoint begins at {}, before the backup's own at {}",
+            control.checkpoint.redo, begun.start
+        )));
+    }
+    Ok(())
+}
+
+/// Whether `last`, read after all files, still is of the server of which `first` was.
+pub(super) fn check_ended(first: &Control, last: &Control, begun: &Started) -> Result<()> {
+    check_same(last, first.system_identifier, begun)?;
+    if last.checkpoint.redo < first.checkpoint.redo {
+        return Err(other_server(format!(
+            "its last checkpoint went back from {} to {} while files were copied",
+            first.checkpoint.redo, last.checkpoint.redo
+        )));
+    }
+    Ok(())
+}
+
+fn check_same(control: &Control, generation: u64, begun: &Started) -> Result<()> {
+    if control.system_identifier != generation {
+        return Err(other_server(format!(
+            "the data directory is of the cluster {}, the server of {generation}",
+            control.system_identifier
+        )));
+    }
+    if control.state != State::InProduction {
+        return Err(other_server(format!(
+            "the data directory's state is \"{}\", not \"in production\"",
+            state(control.state)
+        )));
+    }
+    if control.checkpoint.timeline != begun.timeline {
+        return Err(other_server(format!(
+            "the data directory is on timeline {}, the backup on {}",
+            control.checkpoint.timeline, begun.timeline
+        )));
+    }
+    Ok(())
+}
+
+/// As `pg_controldata` says it.
+fn state(state: State) -> &'static str {
+    match state {
+        State::StartingUp => "starting up",
+        State::ShutDown => "shut down",
+        State::ShutDownInRecovery => "shut down in recovery",
+        State::ShuttingDown => "shutting down",
+        State::InCrashRecovery => "in crash recovery",
+        State::InArchiveRecovery => "in archive recovery",
+        State::InProduction => "in production",
+    }
+}
+
+fn other_server(found: String) -> Error {
+    Error::Failed {
+        code: "other-server",
+        what: format!("the data directory is not that of the server that began the backup: {found}"),
+        hint: "Give the connection string and the data directory of one and the same running primary, then take the backup again.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgformat::{Lsn, Tli};
+
+    use super::*;
+
+    const START: Lsn = Lsn(0x0600_0028);
+
+    fn control() -> Control {
+        let fixture = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15");
+        let mut control = Control::parse(fixture).unwrap();
+        control.state = State::InProduction;
+        control.checkpoint.redo = START;
+        control
+    }
+
+    fn check(change: impl Fn(&mut Control, &mut Started), expected: Option<&str>) {
+        let mut begun = Started {
+            start: START,
+            timeline: Tli(1),
+            in_recovery: false,
+        };
+        let mut found = control();
+        change(&mut found, &mut begun);
+        let said = check_begun(&found, control().system_identifier, &begun)
+            .err()
+            .map(|error| error.to_string());
+        match (&said, expected) {
+            (None, None) => {}
+            (Some(said), Some(expected)) if said.contains(expected) => {}
+            _ => panic!("{said:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_directory_that_the_backups_checkpoint_reached_is_copied() {
+        check(|_, _| {}, None);
+        check(|control, _| control.checkpoint.redo = Lsn(START.0 + 8), None);
+        check(
+            |control, _| control.checkpoint.redo = Lsn(START.0 - 8),
+            Some("before the backup's own"),
+        );
+        check(|control, _| control.state = State::ShutDown, Some("\"shut down\""));
+        check(
+            |control, _| control.state = State::InArchiveRecovery,
+            Some("in archive recovery"),
+        );
+        check(|control, _| control.checkpoint.timeline = Tli(2), Some("on timeline 2"));
+        check(|control, _| control.system_identifier += 1, Some("of the cluster"));
+        check(|_, begun| begun.in_recovery = true, Some("a standby"));
+    }
+
+    #[test]
+    fn a_directory_that_was_exchanged_during_the_copy_is_noticed() {
+        let begun = Started {
+            start: START,
+            timeline: Tli(1),
+            in_recovery: false,
+        };
+        let (first, mut last) = (control(), control());
+        assert!(check_ended(&first, &last, &begun).is_ok());
+        last.checkpoint.redo = Lsn(START.0 - 8);
+        assert!(check_ended(&first, &last, &begun).is_err());
+        last = control();
+        last.state = State::ShutDown;
+        assert!(check_ended(&first, &last, &begun).is_err());
+    }
 }

@@ -17,7 +17,13 @@ use crate::{
     source::{LocalDirectory, Source},
 };
 
-use super::{Options, control, walk::Spaces};
+use super::{
+    Options, control,
+    walk::{Spaces, check_spaces},
+};
+
+/// What sessions are called unless the connection string says otherwise.
+const APPLICATION_NAME: &str = "lastgood";
 
 /// One condition and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,6 +111,10 @@ pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> R
         });
     }
     let spaces = spaces(&facts, &control, Some(&directory));
+    check_spaces(&*source, &spaces).map_err(|error| match error {
+        Error::Failed { code, what, hint } => Error::Refused { code, what, hint },
+        error => error,
+    })?;
     let owner = crate::restore::owner_of(&directory)?;
     Ok(Plan {
         source,
@@ -205,6 +215,16 @@ pub(crate) fn judge(facts: &ServerFacts) -> Vec<Check> {
         "no-replication-right",
         format!("the role {} may not stream WAL", facts.rights.role),
         format!("As a superuser: ALTER ROLE {role} REPLICATION;"),
+    );
+    check(
+        facts.commits_may_wait_for(APPLICATION_NAME),
+        true,
+        "synchronous-standby",
+        format!(
+            "synchronous_standby_names is '{}', which fits the backup's own WAL stream too: so that no commit ever waits for it, it acknowledges nothing, and the server keeps all WAL until the backup ends",
+            facts.synchronous_standby_names
+        ),
+        "Name the standbys in synchronous_standby_names instead of `*`, and leave room for the WAL in pg_wal.".into(),
     );
     checks
 }

@@ -33,6 +33,7 @@ use super::{
     packer::Place,
     preflight,
     read::{PageError, Rules},
+    stored::check_stored,
     uploads::Uploads,
     wal::{Keeper, Kept, Stretch},
 };
@@ -124,6 +125,9 @@ impl Work<'_> {
         let label = format!("lastgood {}", self.id);
         let running = self.server.start_backup(&label).await?;
         let begun = running.started();
+        self.check_timeline(&begun)?;
+        let (_, first) = control::read(context, &*self.plan.source).await?;
+        control::check_begun(&first, self.plan.facts.system_identifier, &begun)?;
         self.history(begun.timeline).await?;
         let stretch = self.stretch(begun.start, begun.timeline);
         let feed = reserved.stream(stretch.from(), begun.timeline).await?;
@@ -131,7 +135,8 @@ impl Work<'_> {
 
         context.step("copy", "copying files");
         let (assembler, uploads) = self.copy(&*running, begun.start, &wal_done).await?;
-        let (control, _) = control::read(context, &*self.plan.source).await?;
+        let (control, last) = control::read(context, &*self.plan.source).await?;
+        control::check_ended(&first, &last, &begun)?;
         context.step("stop", "asking the server to end the backup");
         let stopped = running.stop().await?;
 
@@ -140,7 +145,7 @@ impl Work<'_> {
         let kept = wal_done.recv().await.unwrap_or(Err(Error::Interrupted))?;
         let packs = uploads.finish().await?;
         let assembled = assembler.finish().await?;
-        self.check_stored(&packs).await?;
+        check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
 
         context.step("commit", "writing the manifest");
         let errors = assembled.errors.clone();
@@ -178,6 +183,22 @@ impl Work<'_> {
             major: facts.major,
             start,
         }
+    }
+
+    /// A promotion between the first look and the begin makes facts and backup of different histories.
+    fn check_timeline(&self, begun: &Started) -> Result<()> {
+        let seen = self.plan.facts.timeline;
+        if begun.timeline == seen {
+            return Ok(());
+        }
+        Err(Error::Failed {
+            code: "timeline-changed",
+            what: format!(
+                "the server was seen on timeline {seen}, and the backup began on {}: it was promoted meanwhile, or another server answered",
+                begun.timeline
+            ),
+            hint: "Take the backup again. Where it happens again, name one server in the connection string.".into(),
+        })
     }
 
     /// Timelines after the first have a history file, without which nobody finds the way back.
@@ -248,22 +269,6 @@ impl Work<'_> {
         copy.run(&mut assembler, &still_good).await?;
         still_good()?;
         Ok((assembler, uploads))
-    }
-
-    /// A put that was acknowledged must be there, whole: stores have said yes and kept nothing.
-    async fn check_stored(&self, packs: &[ObjectRef]) -> Result<()> {
-        for pack in packs {
-            let name = repo::names::pack(&self.id, pack.number);
-            match self.opened.repository.store().head(&name).await? {
-                Some(found) if found.size == u64::from(pack.size) => {}
-                Some(_) => {
-                    let what = "the store keeps it with another size than was written".into();
-                    return Err(repo::Error::Damaged { name, what }.into());
-                }
-                None => return Err(repo::Error::Missing { name }.into()),
-            }
-        }
-        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a manifest brings together, once")]

@@ -1,4 +1,9 @@
 //! A real PostgreSQL, through `pgclient`.
+//!
+//! Invariant: every session of a backup reaches the server that was looked at first. A connection string may name
+//! several hosts, and an address may move to another machine between two connections.
+
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,26 +30,87 @@ const NO_FREE_SLOT: &str = "53400";
 pub struct LiveServer {
     conninfo: Conninfo,
     runtime: Runtime,
+    seen: Arc<OnceLock<Seen>>,
+}
+
+/// The server that answered first.
+struct Seen {
+    /// How to reach its host and no other.
+    conninfo: Conninfo,
+    system_identifier: u64,
+    timeline: Tli,
+    /// Whether a commit could wait for our stream: then it never says that anything is flushed.
+    may_be_waited_for: bool,
 }
 
 impl LiveServer {
-    /// Connects where `conninfo` says, anew for each purpose.
+    /// Connects where `conninfo` says, anew for each purpose; after the first look always to the same host.
     pub fn new(conninfo: Conninfo, runtime: Runtime) -> LiveServer {
-        LiveServer { conninfo, runtime }
+        LiveServer {
+            conninfo,
+            runtime,
+            seen: Arc::default(),
+        }
+    }
+
+    fn conninfo(&self) -> &Conninfo {
+        self.seen.get().map_or(&self.conninfo, |seen| &seen.conninfo)
+    }
+
+    /// A replication connection to the server that was looked at.
+    async fn replication(&self) -> Result<Replication> {
+        let mut replication = Replication::connect(self.conninfo()).await?;
+        if let Some(seen) = self.seen.get() {
+            let found = replication.identify_system().await?;
+            same_server(seen, found.system_identifier)?;
+            if found.timeline != seen.timeline {
+                return Err(other_server(format!(
+                    "the server was seen on timeline {}, its WAL is on timeline {}",
+                    seen.timeline, found.timeline
+                )));
+            }
+        }
+        Ok(replication)
+    }
+}
+
+fn same_server(seen: &Seen, system_identifier: u64) -> Result<()> {
+    if system_identifier == seen.system_identifier {
+        return Ok(());
+    }
+    Err(other_server(format!(
+        "the cluster {} answered first, then the cluster {system_identifier}",
+        seen.system_identifier
+    )))
+}
+
+fn other_server(what: String) -> crate::Error {
+    crate::Error::Failed {
+        code: "other-server",
+        what: format!("two connections did not reach the same server: {what}"),
+        hint: "Name one server in the connection string. After a promotion run CHECKPOINT there, then take the backup again.".into(),
     }
 }
 
 #[async_trait]
 impl Server for LiveServer {
     async fn facts(&self) -> Result<ServerFacts> {
-        let session = Session::connect(&self.conninfo).await?;
+        let session = Session::connect(self.conninfo()).await?;
         let facts = ServerFacts::read(&session).await?;
+        // Asked twice, the first answer stays.
+        self.seen.get_or_init(|| Seen {
+            conninfo: self.conninfo.clone().with_host(session.host()),
+            system_identifier: facts.system_identifier,
+            timeline: facts.timeline,
+            may_be_waited_for: facts.commits_may_wait_for(self.conninfo.application_name()),
+        });
         session.close().await;
         Ok(facts)
     }
 
     async fn reserve_wal(&self) -> Result<Box<dyn ReservedWal>> {
-        let mut replication = Replication::connect(&self.conninfo).await?;
+        let mut replication = self.replication().await?;
+        let silent = self.seen.get().is_none_or(|seen| seen.may_be_waited_for);
         let name = format!("lastgood_backup_{}", hex::encode(self.runtime.random::<6>()));
         let slot = SlotName::new(&name).map_err(|_| crate::Error::Failed {
             code: "slot-name",
@@ -56,15 +122,17 @@ impl Server for LiveServer {
                 replication,
                 slot: Some(slot),
                 unprotected: None,
+                silent,
             })),
             Err(error) if error.sqlstate() == Some(NO_FREE_SLOT) => {
                 let unprotected = Some(error.to_string());
                 // The connection may not survive the error.
-                let replication = Replication::connect(&self.conninfo).await?;
+                let replication = self.replication().await?;
                 Ok(Box::new(Reserved {
                     replication,
                     slot: None,
                     unprotected,
+                    silent,
                 }))
             }
             Err(error) => Err(error.into()),
@@ -72,12 +140,15 @@ impl Server for LiveServer {
     }
 
     async fn start_backup(&self, label: &str) -> Result<Box<dyn RunningBackup>> {
-        let (session, started) = BackupSession::start(&self.conninfo, label, Checkpoint::Fast).await?;
+        let (session, started) = BackupSession::start(self.conninfo(), label, Checkpoint::Fast).await?;
+        if let Some(seen) = self.seen.get() {
+            same_server(seen, session.system_identifier().await?)?;
+        }
         Ok(Box::new(Running { session, started }))
     }
 
     async fn history(&self, timeline: Tli) -> Result<Bytes> {
-        let mut replication = Replication::connect(&self.conninfo).await?;
+        let mut replication = self.replication().await?;
         Ok(replication.timeline_history(timeline).await?.content.into())
     }
 
@@ -87,7 +158,7 @@ impl Server for LiveServer {
             if !database.allows_connections {
                 continue;
             }
-            match of_database(&self.conninfo, &database.name).await {
+            match of_database(self.conninfo(), &database.name).await {
                 Ok(found) => relations.extend(found),
                 Err(_) => unknown.push(database.name.clone()),
             }
@@ -116,6 +187,7 @@ struct Reserved {
     replication: Replication,
     slot: Option<SlotName>,
     unprotected: Option<String>,
+    silent: bool,
 }
 
 #[async_trait]
@@ -129,20 +201,34 @@ impl ReservedWal for Reserved {
             .replication
             .start_physical(self.slot.as_ref(), start, timeline)
             .await?;
-        Ok(Box::new(Feed(stream)))
+        Ok(Box::new(Feed {
+            stream,
+            silent: self.silent,
+        }))
     }
 }
 
-struct Feed(WalStream);
+struct Feed {
+    stream: WalStream,
+    /// Without a flush position the server takes no stream for a synchronous standby (`SyncRepGetCandidateStandbys`,
+    /// syncrep.c): commits wait for whom they waited for before. The price is that the slot holds all WAL of the backup.
+    silent: bool,
+}
 
 #[async_trait]
 impl WalFeed for Feed {
     async fn next(&mut self) -> Result<WalEvent> {
-        Ok(self.0.next().await?)
+        Ok(self.stream.next().await?)
     }
 
     fn acknowledge(&mut self, flushed: Lsn) {
-        self.0.acknowledge(flushed);
+        if !self.silent {
+            self.stream.acknowledge(flushed);
+        }
+    }
+
+    async fn heartbeat(&mut self) -> Result<()> {
+        Ok(self.stream.heartbeat().await?)
     }
 }
 

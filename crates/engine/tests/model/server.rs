@@ -90,6 +90,7 @@ impl Server for ModelServer {
             shared.running += 1;
             let start = shared.wal.checkpoint();
             shared.wal.load(LOAD_BYTES);
+            self.cluster.files().checkpoint(start);
             start
         };
         // The value stands for the session from here on: dropping it ends the backup on the server.
@@ -163,6 +164,10 @@ impl WalFeed for Feed {
     }
 
     fn acknowledge(&mut self, _: Lsn) {}
+
+    async fn heartbeat(&mut self) -> Result<()> {
+        self.session.check()
+    }
 }
 
 struct Running {

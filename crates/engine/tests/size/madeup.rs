@@ -1,10 +1,20 @@
 //! Data directories of any size that exist only while they are read.
 
-use std::io;
+use std::{io, sync::LazyLock};
 
 use engine::source::{FileKind, Names, Source, SourceFile, Stat};
 
-pub const CONTROL: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15");
+/// A `pg_control` whose last checkpoint lies after the model's backup begins; of a server in production.
+pub static CONTROL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    const STATE: usize = 16;
+    const IN_PRODUCTION: u32 = 6;
+    const CRC: usize = 288;
+    let mut bytes = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15").to_vec();
+    bytes[STATE..STATE + 4].copy_from_slice(&IN_PRODUCTION.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..CRC]);
+    bytes[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+});
 pub const VERSION: &[u8] = b"15\n";
 /// Bytes of a relation's segment file.
 const SEGMENT: u64 = 1 << 30;
@@ -117,7 +127,7 @@ impl Source for MadeUp {
         let stat = self.stat_of(path);
         Ok(Some(match path {
             b"PG_VERSION" => Box::new(Whole { stat, bytes: VERSION }),
-            b"global/pg_control" => Box::new(Whole { stat, bytes: CONTROL }),
+            b"global/pg_control" => Box::new(Whole { stat, bytes: &CONTROL }),
             _ => Box::new(Relation {
                 stat,
                 content: self.content,

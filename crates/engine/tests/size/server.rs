@@ -61,6 +61,7 @@ impl ModelServer {
             max_replication_slots: 10,
             wal_keep_mebibytes: 0,
             max_slot_wal_keep_mebibytes: None,
+            synchronous_standby_names: String::new(),
             data_directory: None,
             config_file: None,
             hba_file: None,
@@ -168,6 +169,10 @@ impl WalFeed for Wal {
     }
 
     fn acknowledge(&mut self, _: Lsn) {}
+
+    async fn heartbeat(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 struct Running {

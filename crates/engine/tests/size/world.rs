@@ -114,7 +114,7 @@ impl World {
 
     pub async fn backup(&self, source: MadeUp, jobs: usize, level: Level, millis: u64) -> Summary {
         let opened = self.open_slowly(millis).await;
-        let control = Control::parse(CONTROL).unwrap();
+        let control = Control::parse(&CONTROL).unwrap();
         let server = ModelServer::new(control.clone());
         let owner = Owner {
             user: "postgres".into(),
