@@ -55,7 +55,7 @@ pub struct Backup {
     pub databases: u64,
     /// The ledger's entry that made it a backup.
     pub committed: u64,
-    /// The last check of each level, deepest first.
+    /// A failed check that no later one has cleared comes first; then the last check of each level, deepest first.
     pub proofs: Vec<Proof>,
 }
 
@@ -98,18 +98,51 @@ pub async fn show(_: &Context, opened: &Opened, id: &str) -> Result<Detail> {
 
 pub(crate) fn with_proofs(state: &ledger::State, backup: &ledger::state::Backup) -> Backup {
     let mut line = of_line(&backup.id, &backup.summary, backup.committed);
-    for level in [Level::Restore, Level::Pages, Level::Objects] {
-        line.proofs
-            .extend(state.newest_proof(&backup.id, level).map(|proof| Proof {
-                backup: backup.id.clone(),
-                level,
-                outcome: proof.outcome,
-                at: proof.at,
-                seconds: proof.seconds,
-                found: proof.found.clone(),
-            }));
-    }
+    let made = state.proofs().iter().filter(|proof| proof.backup == backup.id);
+    let made: Vec<Proof> = made
+        .map(|proof| Proof {
+            backup: backup.id.clone(),
+            level: proof.level,
+            outcome: proof.outcome,
+            at: proof.at,
+            seconds: proof.seconds,
+            found: proof.found.clone(),
+        })
+        .collect();
+    line.proofs = telling(&made);
     line
+}
+
+/// Of all checks of a backup, in the order of the ledger, those that say how it stands.
+pub(crate) fn telling(made: &[Proof]) -> Vec<Proof> {
+    let failure = uncleared(made);
+    let last = |level| made.iter().rposition(|proof| proof.level == level);
+    let last = [Level::Restore, Level::Pages, Level::Objects].map(last);
+    let last = last.into_iter().flatten().filter(|number| Some(*number) != failure);
+    failure
+        .into_iter()
+        .chain(last)
+        .map(|number| made[number].clone())
+        .collect()
+}
+
+/// The last failure that still stands: a check that was cut short or looked less deep has not seen whether what was
+/// wrong still is.
+fn uncleared(made: &[Proof]) -> Option<usize> {
+    let cleared = |number: usize, failure: &Proof| {
+        let mut later = made.iter().skip(number + 1);
+        later.any(|proof| proof.outcome == Outcome::Passed && proof.level >= failure.level)
+    };
+    let mut failures = made.iter().enumerate().rev();
+    failures
+        .find(|(number, proof)| proof.outcome == Outcome::Failed && !cleared(*number, proof))
+        .map(|(number, _)| number)
+}
+
+/// The failed check that stands against a backup, if one does.
+pub(crate) fn failure(backup: &Backup) -> Option<&Proof> {
+    // No other can be first and failed: see `telling`.
+    backup.proofs.first().filter(|proof| proof.outcome == Outcome::Failed)
 }
 
 pub(crate) fn of_line(id: &str, line: &Summary, committed: u64) -> Backup {
@@ -130,5 +163,51 @@ pub(crate) fn of_line(id: &str, line: &Summary, committed: u64) -> Backup {
         databases: line.databases,
         committed,
         proofs: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(made: &[(Level, Outcome)], expected: &[(Level, Outcome)]) {
+        let proof = |&(level, outcome): &(Level, Outcome)| Proof {
+            backup: "b".into(),
+            level,
+            outcome,
+            at: 0,
+            seconds: 0,
+            found: Vec::new(),
+        };
+        let told = telling(&made.iter().map(proof).collect::<Vec<_>>());
+        let told: Vec<_> = told.iter().map(|proof| (proof.level, proof.outcome)).collect();
+        assert_eq!(told, expected, "{made:?}");
+    }
+
+    #[test]
+    fn a_failure_stands_until_a_check_as_deep_has_passed() {
+        use Level::{Objects, Pages, Restore};
+        use Outcome::{Failed, Incomplete, Passed};
+        check(
+            &[(Pages, Passed), (Restore, Passed)],
+            &[(Restore, Passed), (Pages, Passed)],
+        );
+        check(
+            &[(Restore, Failed), (Pages, Passed)],
+            &[(Restore, Failed), (Pages, Passed)],
+        );
+        check(
+            &[(Restore, Failed), (Restore, Incomplete)],
+            &[(Restore, Failed), (Restore, Incomplete)],
+        );
+        check(
+            &[(Pages, Failed), (Restore, Passed)],
+            &[(Restore, Passed), (Pages, Failed)],
+        );
+        check(
+            &[(Restore, Passed), (Objects, Failed)],
+            &[(Objects, Failed), (Restore, Passed)],
+        );
+        check(&[], &[]);
     }
 }

@@ -17,13 +17,13 @@ mod wal;
 
 pub(crate) use inline::write_new;
 pub use owner::Ids;
-pub(crate) use owner::{for_scratch as owner_for_scratch, of as owner_of};
+pub(crate) use owner::{for_scratch as owner_for_scratch, give, of as owner_of};
 pub(crate) use plan::for_scratch as plan_for_scratch;
 pub use plan::{Plan, TablespacePlan, plan};
+pub(crate) use run::into_scratch;
 pub use run::{Restored, run};
-pub(crate) use run::{into_scratch, make_directory};
 pub use start::Running;
-pub(crate) use start::{find as find_binaries, without_bad_advice};
+pub(crate) use start::{find as find_binaries, ready, without_bad_advice};
 
 use std::path::PathBuf;
 

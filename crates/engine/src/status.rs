@@ -17,6 +17,9 @@ use crate::{
 const OLD_MICROS: i64 = 25 * 3600 * 1_000_000;
 /// A proof older than this is stale: a week and a day.
 const STALE_MICROS: i64 = 8 * 24 * 3600 * 1_000_000;
+/// Clocks of two machines may differ by this much, five minutes, before a moment counts as lying in the future.
+const SKEW_MICROS: i64 = 300 * 1_000_000;
+const HOUR_MICROS: i64 = 3600 * 1_000_000;
 
 /// The one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,22 +99,21 @@ pub async fn of(context: &Context, opened: &Opened) -> Result<Status> {
 }
 
 fn judge(name: String, now: i64, backups: Vec<Backup>, unfinished: Vec<String>, alarms: Vec<String>) -> Status {
-    let failed = |backup: &&Backup| latest(backup).is_some_and(|proof| proof.outcome == Outcome::Failed);
-    let broken: Vec<&Backup> = backups.iter().filter(failed).collect();
+    let failed = |backup: &Backup| list::failure(backup).is_some();
     let newest = backups.iter().rev().find(|backup| !failed(backup)).cloned();
-    let proven = backups
+    let proofs = backups
         .iter()
-        .filter_map(proof_by_restore)
-        .max_by_key(|proof| proof.at)
-        .cloned();
+        .filter_map(|backup| Some((backup, proof_by_restore(backup)?)));
+    let proven = proofs.max_by_key(|(_, proof)| proof.at);
     let mut because = Vec::new();
-    for backup in &broken {
-        let found = latest(backup)
-            .and_then(|proof| proof.found.first())
-            .cloned()
-            .unwrap_or_default();
+    for (backup, failure) in backups
+        .iter()
+        .filter_map(|backup| Some((backup, list::failure(backup)?)))
+    {
+        let found = failure.found.first().cloned().unwrap_or_default();
         because.push(format!("the backup {} failed its last check: {found}", backup.id));
     }
+    let broken = !because.is_empty();
     because.extend(alarms.iter().map(|alarm| format!("alarm {alarm}")));
     let state = match &newest {
         None if backups.is_empty() => {
@@ -120,37 +122,51 @@ fn judge(name: String, now: i64, backups: Vec<Backup>, unfinished: Vec<String>, 
         }
         None => State::NotRecoverable,
         Some(newest) => {
-            let old = now - newest.stopped > OLD_MICROS;
-            if old {
-                because.push(format!(
-                    "the newest good backup is {} hours old",
-                    (now - newest.stopped) / 3_600_000_000
-                ));
+            let age = Age::of(newest.stopped, now, OLD_MICROS);
+            match age {
+                Age::Young => {}
+                Age::Old(micros) => {
+                    because.push(format!("the newest good backup is {} hours old", micros / HOUR_MICROS))
+                }
+                Age::Unknown => because.push(
+                    "the newest good backup ended in the future: this machine's clock or that of the backup is wrong"
+                        .into(),
+                ),
             }
-            let recent = proven.as_ref().filter(|proof| now - proof.at <= STALE_MICROS);
-            match (&proven, recent) {
-                (None, _) => because.push(format!(
+            let proof = proven.map(|(backup, proof)| {
+                let stale = Age::of(proof.at, now, STALE_MICROS);
+                (stale, Age::of(backup.stopped, now, OLD_MICROS))
+            });
+            match &proof {
+                None => because.push(format!(
                     "no backup was restored yet; run `lastgood verify {name} --level restore`"
                 )),
-                (Some(proof), None) => {
+                Some((Age::Old(micros), _)) => {
                     because.push(format!(
                         "the last proof by a restore is {} days old",
-                        (now - proof.at) / 86_400_000_000
+                        micros / (24 * HOUR_MICROS)
                     ));
+                }
+                Some((Age::Young, Age::Old(micros))) => because.push(format!(
+                    "the backup that was proven is {} hours old; run `lastgood verify {name} --level restore`",
+                    micros / HOUR_MICROS
+                )),
+                Some((Age::Unknown, _) | (_, Age::Unknown)) if age != Age::Unknown => {
+                    because
+                        .push("the last proof lies in the future: this machine's clock or another's is wrong".into());
                 }
                 _ => {}
             }
-            match (
-                old || !broken.is_empty() || !alarms.is_empty(),
-                proven.is_some(),
-                recent.is_some(),
-            ) {
-                (true, ..) | (_, true, false) => State::AtRisk,
-                (false, _, true) => State::Proven,
-                (false, false, false) => State::Unproven,
+            if broken || !alarms.is_empty() || matches!(age, Age::Old(_)) || matches!(proof, Some((Age::Old(_), _))) {
+                State::AtRisk
+            } else if age == Age::Young && proof == Some((Age::Young, Age::Young)) {
+                State::Proven
+            } else {
+                State::Unproven
             }
         }
     };
+    let proven = proven.map(|(_, proof)| proof.clone());
     Status {
         name,
         state,
@@ -165,12 +181,28 @@ fn judge(name: String, now: i64, backups: Vec<Backup>, unfinished: Vec<String>, 
     }
 }
 
-/// The check that was made last, of whatever depth.
-fn latest(backup: &Backup) -> Option<&Proof> {
-    backup.proofs.iter().max_by_key(|proof| proof.at)
+/// How old something is. What lies in the future has an age that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Young,
+    Old(i64),
+    Unknown,
+}
+
+impl Age {
+    fn of(moment: i64, now: i64, most: i64) -> Age {
+        match now.saturating_sub(moment) {
+            age if age < -SKEW_MICROS => Age::Unknown,
+            age if age > most => Age::Old(age),
+            _ => Age::Young,
+        }
+    }
 }
 
 fn proof_by_restore(backup: &Backup) -> Option<&Proof> {
+    if list::failure(backup).is_some() {
+        return None;
+    }
     let deepest = backup.proofs.iter().find(|proof| proof.level == Level::Restore);
     deepest.filter(|proof| proof.outcome == Outcome::Passed)
 }
@@ -208,7 +240,7 @@ mod tests {
             files: 1,
             databases: 1,
             committed: 1,
-            proofs: proofs.iter().map(proof).collect(),
+            proofs: list::telling(&proofs.iter().map(proof).collect::<Vec<_>>()),
         }
     }
 
@@ -278,9 +310,31 @@ mod tests {
             State::NotRecoverable,
         );
         let healed = [
-            (Level::Restore, Outcome::Passed, 1),
             (Level::Objects, Outcome::Failed, 2),
+            (Level::Restore, Outcome::Passed, 1),
         ];
         check(&[backup(2, &healed)], &[], State::Proven);
+        let looked_less_deep = [
+            (Level::Restore, Outcome::Failed, 2),
+            (Level::Objects, Outcome::Passed, 1),
+        ];
+        check(&[backup(2, &looked_less_deep)], &[], State::NotRecoverable);
+    }
+
+    #[test]
+    fn only_a_young_backup_with_an_age_that_is_known_proves() {
+        let proof = [(Level::Restore, Outcome::Passed, 1)];
+        check(&[backup(30, &proof), backup(2, &[])], &[], State::Unproven);
+        check(&[backup(-2, &proof)], &[], State::Unproven);
+        check(
+            &[backup(2, &[(Level::Restore, Outcome::Passed, -2)])],
+            &[],
+            State::Unproven,
+        );
+        check(
+            &[backup(0, &[(Level::Restore, Outcome::Passed, 0)])],
+            &[],
+            State::Proven,
+        );
     }
 }

@@ -4,6 +4,9 @@
 //! is what was read; a server comes up from it and its tables and indexes agree. What was not looked at is never
 //! reported as good.
 
+mod amcheck;
+mod cause;
+mod folder;
 mod objects;
 mod pages;
 mod queries;
@@ -130,6 +133,17 @@ async fn look(
         Ok(manifest) => manifest,
         Err(error) => return damage(findings, error),
     };
+    // What a server needs of this machine is to be known before hours of reading, not after.
+    let binaries = match request.level {
+        Level::Restore => {
+            scratch::Scratch::place(request, &manifest.facts)?;
+            Some(crate::restore::find_binaries(
+                &manifest.facts,
+                request.binaries.as_deref(),
+            )?)
+        }
+        _ => None,
+    };
     context.step("objects", "looking at every object");
     objects::check(context, opened, &manifest, request.jobs, findings).await?;
     if request.level == Level::Objects || !findings.found.is_empty() {
@@ -137,10 +151,12 @@ async fn look(
     }
     context.step("pages", "opening every frame and checking every page");
     pages::check(context, opened, &manifest, request.jobs, findings).await?;
-    if request.level == Level::Pages || !findings.found.is_empty() {
-        return Ok(());
+    match binaries {
+        Some(binaries) if findings.found.is_empty() => {
+            scratch::check(context, opened, manifest, request, &binaries, findings).await
+        }
+        _ => Ok(()),
     }
-    scratch::check(context, opened, manifest, request, findings).await
 }
 
 /// Damage is what verification is for; anything else prevents it.

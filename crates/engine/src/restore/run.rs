@@ -220,7 +220,7 @@ fn ranges(facts: &repo::manifest::Facts) -> Vec<WalRange> {
 }
 
 /// Makes a directory that only its owner may enter, or makes an existing one so.
-pub(crate) fn make_directory(path: &Path, owner: Option<Ids>) -> Result<()> {
+fn make_directory(path: &Path, owner: Option<Ids>) -> Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).at("set the mode of", path)?;
