@@ -161,7 +161,7 @@ fn what_the_model_backs_up_is_restored_byte_for_byte() {
     let mut compared = 0;
     for (path, content) in world.cluster.files().all() {
         let found = std::fs::read(to.join(std::str::from_utf8(path).unwrap())).unwrap();
-        assert!(found == content, "{}", String::from_utf8_lossy(path));
+        assert!(found == *content, "{}", String::from_utf8_lossy(path));
         compared += 1;
     }
     assert_eq!(compared, 9);

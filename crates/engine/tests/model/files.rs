@@ -1,9 +1,13 @@
 //! The model's data directory: relations with sound pages, a `pg_control`, and what stands around them.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+};
 
 use engine::{
-    pgformat::{control::Control, page},
+    pgformat::{Lsn, control::Control, page},
     source::{FileKind, Names, Source, SourceFile, Stat},
 };
 use testkit::sim::Random;
@@ -14,12 +18,17 @@ const PAGE: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_class.15
 const CONTROL: &[u8] = include_bytes!("../../../pgformat/tests/fixtures/pg_control.15");
 /// The relation with the rows.
 const SHOP: &str = "base/5/16384";
+const CONTROL_PATH: &str = "global/pg_control";
 /// 2023-11-14 22:13:20 UTC.
 const MODIFIED_MICROS: i64 = 1_700_000_000_000_000;
 
 /// The files by path. Cheap to clone; clones share the content.
 #[derive(Clone)]
-pub(crate) struct Files(Arc<Entries>);
+pub(crate) struct Files {
+    entries: Arc<Entries>,
+    /// What `global/pg_control` holds now; checkpoints rewrite it.
+    control: Arc<Mutex<Arc<Vec<u8>>>>,
+}
 
 /// What stands at each path: a file's content, or a directory.
 type Entries = BTreeMap<Vec<u8>, Option<Arc<Vec<u8>>>>;
@@ -34,34 +43,59 @@ impl Files {
         let mut file = |path: &str, content: Vec<u8>| entries.insert(path.into(), Some(Arc::new(content)));
         file("PG_VERSION", b"15\n".to_vec());
         file("postgresql.conf", b"max_connections = 77\n".to_vec());
-        file("global/pg_control", control());
+        file(CONTROL_PATH, Vec::new());
         file("global/1262", relation(&mut random, 1));
         file("base/5/1259", relation(&mut random, 3));
         file(SHOP, relation(&mut random, 70));
         file("base/5/16384_fsm", relation(&mut random, 3));
         file("base/5/16390", Vec::new());
         file("pg_xact/0000", vec![0x55; 8192]);
-        Files(Arc::new(entries))
+        Files {
+            entries: Arc::new(entries),
+            control: Arc::new(Mutex::new(Arc::new(control(Lsn(0))))),
+        }
     }
 
     pub(super) fn control(&self) -> Control {
-        Control::parse(&control()).unwrap()
+        Control::parse(&self.control_bytes()).unwrap()
+    }
+
+    /// A checkpoint arrived in `pg_control`: recovery would begin at `redo`.
+    pub(super) fn checkpoint(&self, redo: Lsn) {
+        *self.control.lock().unwrap() = Arc::new(control(redo));
+    }
+
+    fn control_bytes(&self) -> Arc<Vec<u8>> {
+        self.control.lock().unwrap().clone()
+    }
+
+    fn content(&self, path: &[u8]) -> Option<Arc<Vec<u8>>> {
+        if path == CONTROL_PATH.as_bytes() {
+            return Some(self.control_bytes());
+        }
+        self.entries.get(path)?.clone()
     }
 
     /// Every file and what it holds, by path.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0
-            .iter()
-            .filter_map(|(path, content)| Some((&path[..], &content.as_ref()?[..])))
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], Arc<Vec<u8>>)> {
+        self.entries
+            .keys()
+            .filter_map(|path| Some((&path[..], self.content(path)?)))
     }
 }
 
-/// The fixture with the model's segment size, padded to the file's length.
-fn control() -> Vec<u8> {
+/// The fixture with the model's segment size, of a server in production whose last checkpoint begins at `redo`;
+/// padded to the file's length.
+fn control(redo: Lsn) -> Vec<u8> {
+    const STATE: usize = 16;
+    const IN_PRODUCTION: u32 = 6;
+    const REDO: usize = 40;
     const SEGMENT_SIZE: usize = 228;
     const CRC: usize = 288;
     let mut bytes = CONTROL.to_vec();
     bytes.resize(engine::pgformat::control::FILE_BYTES, 0);
+    bytes[STATE..STATE + 4].copy_from_slice(&IN_PRODUCTION.to_le_bytes());
+    bytes[REDO..REDO + 8].copy_from_slice(&redo.0.to_le_bytes());
     bytes[SEGMENT_SIZE..SEGMENT_SIZE + 4].copy_from_slice(&(WAL_SEGMENT_BYTES as u32).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..CRC]);
     bytes[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());
@@ -86,11 +120,11 @@ fn relation(random: &mut Random, pages: u32) -> Vec<u8> {
 
 impl Source for Files {
     fn list(&self, path: &[u8]) -> io::Result<Option<Names>> {
-        if !matches!(self.0.get(path), Some(None)) {
+        if !matches!(self.entries.get(path), Some(None)) {
             return Ok(None);
         }
         let mut names = Names::default();
-        for (entry, content) in self.0.iter() {
+        for (entry, content) in self.entries.iter() {
             let name = match path {
                 b"" => Some(&entry[..]),
                 _ => entry.strip_prefix(path).and_then(|rest| rest.strip_prefix(b"/")),
@@ -109,7 +143,8 @@ impl Source for Files {
     }
 
     fn stat(&self, path: &[u8]) -> io::Result<Option<Stat>> {
-        Ok(self.0.get(path).map(|content| Stat {
+        let content = self.content(path);
+        Ok(self.entries.contains_key(path).then(|| Stat {
             size: content.as_ref().map_or(0, |content| content.len() as u64),
             mode: if content.is_some() { 0o600 } else { 0o700 },
             modified_micros: MODIFIED_MICROS,
@@ -121,8 +156,9 @@ impl Source for Files {
     }
 
     fn open(&self, path: &[u8]) -> io::Result<Option<Box<dyn SourceFile>>> {
-        let content = self.0.get(path).and_then(Clone::clone);
-        Ok(content.map(|content| Box::new(Open(content)) as Box<dyn SourceFile>))
+        Ok(self
+            .content(path)
+            .map(|content| Box::new(Open(content)) as Box<dyn SourceFile>))
     }
 }
 

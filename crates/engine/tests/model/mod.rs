@@ -136,6 +136,7 @@ fn facts(control: &Control) -> ServerFacts {
         max_replication_slots: 10,
         wal_keep_mebibytes: 0,
         max_slot_wal_keep_mebibytes: None,
+        synchronous_standby_names: String::new(),
         data_directory: None,
         config_file: None,
         hba_file: None,
