@@ -150,7 +150,7 @@ fn repository_exit(error: &Repository) -> Exit {
         Repository::Store { transient: true, .. } => Exit::Unreachable,
         Repository::Store { .. } => Exit::Failed,
         Repository::WrongKey { .. } | Repository::Unsupported { .. } => Exit::Refused,
-        Repository::Foreign { .. } | Repository::Conflict { .. } => Exit::Conflict,
+        Repository::Foreign { .. } | Repository::Conflict { .. } | Repository::TwoServers { .. } => Exit::Conflict,
     }
 }
 
@@ -189,6 +189,7 @@ fn engine_code(error: &engine::Error) -> &'static str {
             Repository::Foreign { .. } => "foreign-repository",
             Repository::Unsupported { .. } => "unsupported",
             Repository::Conflict { .. } => "conflict",
+            Repository::TwoServers { .. } => "two-servers",
         },
         engine::Error::Server(error) => match error {
             Server::Conninfo { .. } => "connection-string",

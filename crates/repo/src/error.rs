@@ -32,7 +32,7 @@ pub enum Error {
         /// What the store said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The key does not open this repository. Exit code 2.
+    /// The key does not open this repository. Exit code 4.
     #[error("the key does not open the repository: {what}")]
     WrongKey {
         /// Why not.
@@ -56,6 +56,13 @@ pub enum Error {
     #[error("{what}")]
     Conflict {
         /// Who did what.
+        what: String,
+    },
+    /// Two servers write WAL of one cluster and timeline: one is a clone of the other, or was left running at a
+    /// failover. No repetition helps. Exit code 7.
+    #[error("two servers claim one identity: {what}")]
+    TwoServers {
+        /// Where they differ.
         what: String,
     },
 }
@@ -84,6 +91,9 @@ impl Error {
             Error::Foreign { .. } => Some("Check --repository and the database's name against `lastgood.toml`."),
             Error::Unsupported { .. } => Some("Upgrade lastgood to a version that knows it."),
             Error::Conflict { .. } => Some("Run the command again; it decides on the new state."),
+            Error::TwoServers { .. } => {
+                Some("Stop one of the servers, or protect the clone under another name with `lastgood init`.")
+            }
         }
     }
 }

@@ -96,6 +96,7 @@ pub(crate) fn reaction<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
         Err(crate::Error::Missing { .. }) => "missing",
         Err(crate::Error::Unsupported { .. }) => "unsupported",
         Err(crate::Error::Conflict { .. }) => "conflict",
+        Err(crate::Error::TwoServers { .. }) => "two servers",
         Err(_) => "other",
     }
 }

@@ -58,9 +58,10 @@ async fn a_second_copy_on_the_same_timeline_is_told_apart_and_refused() {
         .try_backup(&second, &world.options(&second))
         .await
         .expect_err("WAL of two servers was mixed");
-    let engine::Error::Repository(repo::Error::Conflict { what }) = failed else {
+    let engine::Error::Repository(error @ repo::Error::TwoServers { .. }) = failed else {
         panic!("{failed:?}")
     };
+    let what = error.to_string();
     assert!(what.contains("two servers claim one identity"), "{what}");
     assert_eq!(world.listed().await.len(), 2);
     world.assert_no_run_is_open().await;

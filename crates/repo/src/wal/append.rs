@@ -12,7 +12,7 @@ use super::{Chain, Run, WalStream, read_run, seal_run};
 /// bytes both have are equal then, and the caller goes on at `end`.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the name holds other bytes: two servers write WAL under one identity. What is stored
+/// [`Error::TwoServers`] if the name holds other bytes: two servers write WAL under one identity. What is stored
 /// stays as it is.
 pub async fn append_run(
     repository: &Repository,
@@ -53,9 +53,9 @@ fn check_same(stream: &WalStream, stored: &Run, bytes: &[u8]) -> Result<()> {
     let differs = stored.bytes.iter().zip(bytes).position(|(ours, theirs)| ours != theirs);
     match differs {
         None => Ok(()),
-        Some(offset) => Err(Error::Conflict {
+        Some(offset) => Err(Error::TwoServers {
             what: format!(
-                "two servers claim one identity: {} holds other WAL than this server sends, from {} on",
+                "{} holds other WAL than this server sends, from {} on",
                 stream.run_name(stored.start),
                 Lsn(stored.start.saturating_add(offset as u64)),
             ),

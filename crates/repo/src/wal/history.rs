@@ -17,7 +17,7 @@ pub const MAX_HISTORY: usize = 1 << 20;
 /// Stores the history file of `timeline`; the same bytes again are no news.
 ///
 /// # Errors
-/// [`Error::Conflict`] if it is there with other bytes: two servers were promoted to one timeline. What is
+/// [`Error::TwoServers`] if it is there with other bytes: two servers were promoted to one timeline. What is
 /// stored stays as it is. [`Error::Damaged`] if it is larger than [`MAX_HISTORY`].
 pub async fn put_history(
     repository: &Repository,
@@ -38,8 +38,8 @@ pub async fn put_history(
     }
     match read_history(repository, generation, timeline).await? {
         Some(stored) if stored == bytes => Ok(()),
-        Some(_) => Err(Error::Conflict {
-            what: format!("two servers claim one identity: {name} holds another history than this server has"),
+        Some(_) => Err(Error::TwoServers {
+            what: format!("{name} holds another history than this server has"),
         }),
         None => Err(Error::Missing { name }),
     }

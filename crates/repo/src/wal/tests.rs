@@ -124,9 +124,11 @@ fn two_servers_under_one_identity_are_told_apart() {
         FIRST,
         &other,
     ));
-    let Err(Error::Conflict { what }) = claimed else {
+    let Err(error @ Error::TwoServers { .. }) = claimed else {
         panic!("{claimed:?}")
     };
+    let what = error.to_string();
+    assert!(error.hint().unwrap().starts_with("Stop one of the servers"));
     assert!(
         what.starts_with("two servers claim one identity") && what.ends_with("from 1/1F3 on"),
         "{what}"
