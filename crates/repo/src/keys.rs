@@ -18,6 +18,9 @@ use crate::{
 /// The largest scrypt work factor a reader accepts (2^20 blocks, about 1 GiB): a repository that asks for
 /// more wants our memory, not our trust.
 const MAX_WORK_FACTOR: u8 = 20;
+/// The scrypt work factor of what we wrap (2^17 blocks, 128 MiB, about half a second). The library would measure
+/// this machine instead, and a busy one would weaken the passphrase for good.
+const WORK_FACTOR: u8 = 17;
 /// The most unlocking methods that are tried, so that a flood of them costs nobody an evening.
 const MAX_METHODS: usize = 20;
 
@@ -72,14 +75,19 @@ impl Unlock {
     fn wrap(&self, content: &[u8]) -> Result<Vec<u8>> {
         let wrapped = match self {
             Unlock::KeyFile(identity) => age::encrypt(&identity.to_public(), content),
-            Unlock::Passphrase(passphrase) => age::encrypt(&age::scrypt::Recipient::new(passphrase.clone()), content),
+            Unlock::Passphrase(passphrase) => {
+                let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK_FACTOR);
+                age::encrypt(&recipient, content)
+            }
         };
         wrapped.map_err(|_| Error::WrongKey {
             what: "the keyring could not be wrapped".into(),
         })
     }
 
-    fn unwrap(&self, body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// `Ok(None)`: it does not fit.
+    fn unwrap(&self, name: &str, body: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let opened = match self {
             Unlock::KeyFile(identity) => age::decrypt(identity, body),
             Unlock::Passphrase(passphrase) => {
@@ -88,7 +96,15 @@ impl Unlock {
                 age::decrypt(&identity, body)
             }
         };
-        opened.ok().map(Zeroizing::new)
+        match opened {
+            Ok(content) => Ok(Some(Zeroizing::new(content))),
+            // Whether the passphrase fits was not tried: it is not the wrong one.
+            Err(age::DecryptError::ExcessiveWork { required, .. }) => Err(Error::Unsupported {
+                name: name.into(),
+                what: format!("the scrypt work factor {required}, more than the {MAX_WORK_FACTOR} allowed"),
+            }),
+            Err(_) => Ok(None),
+        }
     }
 }
 
@@ -217,7 +233,7 @@ impl Keyring {
         if plain.head.method != unlock.method() {
             return Ok(None);
         }
-        let Some(content) = unlock.unwrap(&plain.body) else {
+        let Some(content) = unlock.unwrap(name, &plain.body)? else {
             return Ok(None);
         };
         let content: Content = serde_json::from_slice(&content).map_err(|_| damaged("its content cannot be read"))?;

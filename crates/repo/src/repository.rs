@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    envelope::{Draft, Finished, HEADER, Kind, Pin, Sealed, TRAILER, open_plain, seal_plain},
+    envelope::{Draft, Finished, HEADER, Kind, Pin, Sealed, TRAILER, check_preamble, open_plain, seal_plain},
     keys::{Keyring, Unlock, max_methods},
     retry::Retrying,
     runtime::Runtime,
@@ -222,6 +222,14 @@ impl Repository {
 
     /// Opens a sealed object, read whole, that must be the one remembered.
     pub async fn open_pinned(&self, kind: Kind, name: &str, pin: &Pin) -> Result<Sealed> {
+        // Before anything is read: what lies there now may be of any size.
+        let missing = || Error::Missing { name: name.into() };
+        if self.store.head(name).await?.ok_or_else(missing)?.size != pin.size {
+            return Err(Error::Damaged {
+                name: name.into(),
+                what: "it has another size than was written".into(),
+            });
+        }
         let sealed = self.open_whole(kind, name).await?;
         if sealed.tail.hash != pin.hash || sealed.tail.total != pin.size {
             return Err(Error::Damaged {
@@ -234,6 +242,8 @@ impl Repository {
 
     /// Opens a sealed object from bytes at hand.
     pub async fn open_bytes(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
+        // A newer format may have another end and other sessions: what it is comes before whether it is whole.
+        check_preamble(name, &bytes, kind)?;
         crate::envelope::check_hash(name, &bytes)?;
         let session = self.session(name, &bytes).await?;
         Sealed::whole(&session, kind, name, bytes)
@@ -250,6 +260,7 @@ impl Repository {
             });
         };
         let start = self.store.get_range(name, 0, HEADER).await?.ok_or_else(missing)?;
+        check_preamble(name, &start, kind)?;
         let end = self
             .store
             .get_range(name, at, ends as usize)
@@ -262,6 +273,7 @@ impl Repository {
     /// Opens a sealed object from bytes at hand, if the session it was written in is known already:
     /// [`Repository::learn_session`] makes it so.
     pub fn open_known(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
+        check_preamble(name, &bytes, kind)?;
         crate::envelope::check_hash(name, &bytes)?;
         let id = SessionId::of(name, &bytes)?;
         let session = self

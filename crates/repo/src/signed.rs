@@ -85,7 +85,9 @@ impl EntryCodec for SignedEntries {
     fn prepare<'a>(&'a self, n: u64, object: &'a Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             match self.repository.learn_session(&crate::ledger::name(n), object).await {
-                Err(error @ Error::Store { .. }) => Err(error),
+                // A void entry is alarmed and passed over; who cannot read it for want of a newer version, or of the
+                // key, must not take it for one.
+                Err(error @ (Error::Store { .. } | Error::Unsupported { .. } | Error::WrongKey { .. })) => Err(error),
                 _ => Ok(()),
             }
         })

@@ -59,3 +59,20 @@ fn nothing_that_prints_a_key_shows_it() {
     let error = Unlock::parse_key_file("AGE-SECRET-KEY-1BROKEN").unwrap_err();
     assert!(!error.to_string().contains("BROKEN"));
 }
+
+#[test]
+fn a_passphrase_that_costs_too_much_to_try_is_not_called_wrong() {
+    let phrase = Unlock::Passphrase(SecretString::from("correct horse".to_string()));
+    let bytes = keyring().wrap(1, &phrase).unwrap();
+    // The stanza's line is authenticated only by the passphrase, so anybody can ask for more work.
+    let plain = open_plain::<UnlockHead>("keys/1/unlock-1", &bytes, Kind::EpochUnlock).unwrap();
+    let header = String::from_utf8_lossy(&plain.body[..200]).into_owned();
+    let line = header.lines().nth(1).unwrap().to_string();
+    assert!(line.ends_with(" 17"), "{line}");
+    let at = header.find(&line).unwrap() + line.len() - 2;
+    let mut body = plain.body.to_vec();
+    body[at..at + 2].copy_from_slice(b"40");
+    let bytes = seal_plain(Kind::EpochUnlock, &plain.head, &body);
+    let refused = Keyring::unwrap("keys/1/unlock-1", &bytes, &phrase);
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+}

@@ -26,7 +26,7 @@ pub enum What {
 pub struct ObjectReference {
     /// Name within the database's folder.
     pub object: String,
-    /// BLAKE3 of the object's bytes, 64 hexadecimal digits.
+    /// The hash in the trailer of the object, that is BLAKE3 of all bytes before that field: 64 hexadecimal digits.
     pub hash: String,
     /// Bytes.
     pub size: u64,

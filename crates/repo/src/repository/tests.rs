@@ -100,3 +100,31 @@ fn another_key_is_refused_and_says_so() {
         assert!(matches!(other, Err(Error::WrongKey { .. })));
     });
 }
+
+#[test]
+fn an_object_of_a_newer_format_is_not_called_damaged() {
+    let (_folder, store) = folder();
+    let (_, unlock) = Unlock::generate("shop");
+    block_on(async {
+        let made = Repository::create(store, runtime(), "shop", &unlock).await.unwrap();
+        // Another length, another end, another place of the session: only the first sixteen bytes stay.
+        let newer = [&b"LASTGOOD"[..], &[2, 0, 64, 0, 0, 0, 0, 0], &[0; 7]].concat();
+        made.put("reports/x", newer.clone().into()).await.unwrap();
+        let pin = Pin {
+            size: newer.len() as u64,
+            hash: [0; 32],
+        };
+        let name = "reports/x";
+        let found = [
+            made.open_whole(Kind::Report, name).await.err(),
+            made.open_pinned(Kind::Report, name, &pin).await.err(),
+            made.open_known(Kind::Report, name, newer.into()).err(),
+        ];
+        for error in found {
+            assert!(matches!(error, Some(Error::Unsupported { .. })), "{error:?}");
+        }
+        let pin = Pin { size: 5, ..pin };
+        let grown = made.open_pinned(Kind::Report, name, &pin).await.err();
+        assert!(grown.unwrap().to_string().contains("another size"));
+    });
+}
