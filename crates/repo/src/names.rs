@@ -37,6 +37,24 @@ pub fn wal_history(generation: u64, timeline: u32) -> String {
     format!("wal/{generation}/{timeline:08X}.history")
 }
 
+/// Whether a database's folder may be called so.
+pub fn is_database(name: &str) -> bool {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= 63 && name.bytes().next().is_some_and(good) && name.bytes().all(|b| good(b) || b"._-".contains(&b))
+}
+
+/// The most bytes that the object `name` may have (`FORMAT.md` section 2): what is larger is not read.
+pub fn largest(name: &str) -> u64 {
+    match name.split('/').next().unwrap_or_default() {
+        "identity" | "keys" | "sessions" => 1 << 20,
+        "ledger" => 2 << 20,
+        // A run of 16 MiB that does not compress, its facts, its directory and its ends.
+        "wal" => 18 << 20,
+        "files" => 64 << 20,
+        _ => 1 << 30,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

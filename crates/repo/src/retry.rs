@@ -77,4 +77,7 @@ impl Store for Retrying {
     async fn delete(&self, name: &str) -> Result<()> {
         retried!(self, self.inner.delete(name))
     }
+    async fn clear_unfinished(&self, before_micros: i64) -> Result<u64> {
+        retried!(self, self.inner.clear_unfinished(before_micros))
+    }
 }

@@ -4,6 +4,7 @@
 //! `[A-Za-z0-9._-]`. Nothing is ever overwritten. The contract below is what the faulty store of
 //! the tests stretches as far as it allows.
 
+mod folder;
 mod object;
 
 pub use object::{Location, Objects};
@@ -55,6 +56,11 @@ pub trait Store: Send + Sync {
     async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>>;
     /// Removes the object; it is no error that it is gone.
     async fn delete(&self, name: &str) -> Result<()>;
+    /// Removes what writers that were killed left half written before `before_micros` (microseconds since 1970-01-01
+    /// UTC), where the store shows such things at all; says how many. No object is ever touched.
+    async fn clear_unfinished(&self, _before_micros: i64) -> Result<u64> {
+        Ok(0)
+    }
 }
 
 #[async_trait]
@@ -76,5 +82,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
     }
     async fn delete(&self, name: &str) -> Result<()> {
         (**self).delete(name).await
+    }
+    async fn clear_unfinished(&self, before_micros: i64) -> Result<u64> {
+        (**self).clear_unfinished(before_micros).await
     }
 }

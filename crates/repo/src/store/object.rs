@@ -3,7 +3,7 @@
 //! The driver's own retries stay off: it repeats conditional puts and then reports our own success as
 //! "exists". Repeating is ours ([`crate::retry`]).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io::ErrorKind, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, local::Loca
 use url::Url;
 
 use crate::{
-    Error, Result,
+    Error, Result, names,
     store::{Listed, Put, Store},
 };
+
+use super::folder::{clear_unfinished, make_private, sync_existing};
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +57,23 @@ impl Location {
         let folder = root.join(name);
         if create {
             make_private(&folder).map_err(|source| local("create", &folder, source))?;
-        } else if !folder.is_dir() {
-            return Err(Error::Missing {
-                name: format!("the folder {}", folder.display()),
-            });
+        } else {
+            // A folder that cannot be looked at is not absent: who believes so makes a second one elsewhere.
+            match std::fs::metadata(&folder) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return Err(local("open", &folder, ErrorKind::NotADirectory.into())),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Error::Missing {
+                        name: format!("the folder {}", folder.display()),
+                    });
+                }
+                Err(error) => return Err(local("open", &folder, error)),
+            }
         }
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| store_error("open", name, error))?;
         Ok(Arc::new(Objects {
             inner: Arc::new(store.with_fsync(true)),
+            folder,
         }))
     }
 
@@ -74,15 +85,27 @@ impl Location {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(local("list", root, error)),
         };
-        let mut names = Vec::new();
+        let mut found_names = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| local("list", root, error))?;
-            if entry.path().join("identity").is_file() {
-                names.extend(entry.file_name().into_string().ok());
+            // What cannot be a database's folder, such as `lost+found`, may be closed to us.
+            let Some(name) = entry
+                .file_name()
+                .into_string()
+                .ok()
+                .filter(|name| names::is_database(name))
+            else {
+                continue;
+            };
+            match std::fs::metadata(entry.path().join("identity")) {
+                Ok(found) if found.is_file() => found_names.push(name),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(error) => return Err(local("open", &entry.path(), error)),
             }
         }
-        names.sort();
-        Ok(names)
+        found_names.sort();
+        Ok(found_names)
     }
 }
 
@@ -91,12 +114,6 @@ impl std::fmt::Display for Location {
         let Location::Directory(path) = self;
         write!(out, "{}", path.display())
     }
-}
-
-/// Makes a directory, and those above it, that only its owner may enter.
-fn make_private(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn local(operation: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
@@ -111,6 +128,8 @@ fn local(operation: &'static str, path: &std::path::Path, source: std::io::Error
 /// A [`Store`] over the `object_store` crate.
 pub struct Objects {
     inner: Arc<dyn ObjectStore>,
+    /// Where they are on this machine.
+    folder: PathBuf,
 }
 
 fn path(name: &str) -> Path {
@@ -127,6 +146,8 @@ impl Store for Objects {
         match self.inner.put_opts(&path(name), bytes.into(), options).await {
             Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                // "Exists" promises as much as "created": whoever hears it builds on the object.
+                sync_existing(&self.folder, name).map_err(|error| local("sync", &self.folder.join(name), error))?;
                 Ok(Put::Exists)
             }
             Err(error) => Err(store_error("write", name, error)),
@@ -135,6 +156,12 @@ impl Store for Objects {
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>> {
         let found = match self.inner.get(&path(name)).await {
+            Ok(result) if result.meta.size > names::largest(name) => {
+                return Err(Error::Damaged {
+                    name: name.into(),
+                    what: format!("it has {} bytes, more than its kind may have", result.meta.size),
+                });
+            }
             Ok(result) => result.bytes().await,
             Err(error) => Err(error),
         };
@@ -164,8 +191,12 @@ impl Store for Objects {
     async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>> {
         // The driver lists by folder: the part of the prefix up to its last slash.
         let folder = prefix.rsplit_once('/').map(|(folder, _)| path(folder));
-        let mut found: Vec<Listed> = Vec::new();
-        let mut stream = self.inner.list(folder.as_ref());
+        let mut stream = match after {
+            "" => self.inner.list(folder.as_ref()),
+            _ => self.inner.list_with_offset(folder.as_ref(), &path(after)),
+        };
+        // The driver lists in any order. Never more than a page is held, however much there is.
+        let mut found: BTreeMap<String, Listed> = BTreeMap::new();
         while let Some(meta) = stream
             .try_next()
             .await
@@ -178,16 +209,21 @@ impl Store for Objects {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
             if ours && listed.name.starts_with(prefix) && listed.name.as_str() > after {
-                found.push(listed);
+                found.insert(listed.name.clone(), listed);
+                if found.len() > limit {
+                    found.pop_last();
+                }
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        found.truncate(limit);
-        Ok(found)
+        Ok(found.into_values().collect())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         absent_is_none(name, self.inner.delete(&path(name)).await).map(|_| ())
+    }
+
+    async fn clear_unfinished(&self, before_micros: i64) -> Result<u64> {
+        clear_unfinished(&self.folder, before_micros).map_err(|error| local("tidy", &self.folder, error))
     }
 }
 

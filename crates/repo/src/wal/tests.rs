@@ -205,7 +205,7 @@ fn a_history_file_is_put_once_and_never_contradicted() {
     put(b"1\t0/3000000\tno recovery target specified\n").unwrap();
     assert_eq!(
         reaction(put(b"1\t0/4000000\tno recovery target specified\n")),
-        "conflict"
+        "two servers"
     );
     assert_eq!(reaction(put(&vec![b' '; MAX_HISTORY + 1])), "damaged");
     assert_eq!(

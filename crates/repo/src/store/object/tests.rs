@@ -75,3 +75,79 @@ fn a_scheme_without_a_driver_is_refused_in_words() {
         Location::Directory("/srv/b".into())
     );
 }
+
+#[test]
+fn an_object_larger_than_its_kind_may_be_is_not_read() {
+    let (folder, store) = directory();
+    block_on(async {
+        store
+            .put_new("ledger/000000000001", Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join("shop/ledger/000000000001"));
+        file.unwrap().set_len(3 << 20).unwrap();
+        let refused = store.get("ledger/000000000001").await;
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_page_of_a_listing_holds_the_first_names_whatever_order_the_disk_has() {
+    let (_folder, store) = directory();
+    block_on(async {
+        for number in [5, 3, 9, 1, 7] {
+            let name = format!("packs/x/{number:08}");
+            store.put_new(&name, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let found = store.list_after("packs/", "packs/x/00000001", 2).await.unwrap();
+        let names: Vec<_> = found.iter().map(|listed| listed.name.as_str()).collect();
+        assert_eq!(names, ["packs/x/00000003", "packs/x/00000005"]);
+    });
+}
+
+#[test]
+fn what_a_killed_writer_left_goes_after_its_time_and_nothing_else_does() {
+    let (folder, store) = directory();
+    block_on(async {
+        store
+            .put_new("packs/x/00000001", Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+        let left = folder.path().join("shop/packs/x/00000002#1");
+        std::fs::write(&left, b"half").unwrap();
+        assert_eq!(store.clear_unfinished(1).await.unwrap(), 0);
+        assert!(left.exists());
+        assert_eq!(store.clear_unfinished(i64::MAX).await.unwrap(), 1);
+        assert!(!left.exists());
+        assert!(store.get("packs/x/00000001").await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn an_empty_folder_made_by_hand_becomes_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("shop");
+    let mode = || std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let location = Location::Directory(root.path().into());
+    location.database("shop", true).unwrap();
+    assert_eq!(mode(), 0o700);
+}
+
+#[test]
+fn a_folder_that_is_no_folder_is_not_called_absent() {
+    let root = tempfile::tempdir().unwrap();
+    let location = Location::Directory(root.path().into());
+    assert!(matches!(location.database("shop", false), Err(Error::Missing { .. })));
+    std::fs::write(root.path().join("shop"), b"").unwrap();
+    assert!(matches!(location.database("shop", false), Err(Error::Store { .. })));
+    assert_eq!(location.databases().unwrap(), Vec::<String>::new());
+    std::fs::create_dir(root.path().join("lost+found")).unwrap();
+    std::fs::create_dir(root.path().join("app")).unwrap();
+    std::fs::write(root.path().join("app/identity"), b"").unwrap();
+    assert_eq!(location.databases().unwrap(), ["app"]);
+}
