@@ -38,6 +38,9 @@ use super::{
     wal::{Keeper, Kept, Stretch},
 };
 
+/// An unfinished file of that age (a day) is nobody's any more: no writer works on one for more than minutes.
+const UNFINISHED_MICROS: i64 = 24 * 3600 * 1_000_000;
+
 /// Backs up the server at `conninfo`.
 pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, options: &Options) -> Result<Summary> {
     let server = LiveServer::new(conninfo.clone(), context.runtime.clone());
@@ -63,6 +66,7 @@ pub async fn run_with(
     let began = clock.monotonic();
     let started = clock.now_micros();
     let id = BackupId::new(started, context.runtime.random());
+    tidy(context, opened).await;
     let session = opened.begin_session().await?;
     begin(opened, &session, &plan, id).await?;
     let work = Work {
@@ -87,6 +91,17 @@ pub async fn run_with(
                 .await;
             Err(error)
         }
+    }
+}
+
+/// Removes what writers that were killed left half written. Whatever comes of it, the backup goes on.
+async fn tidy(context: &Context, opened: &Opened) {
+    let before = context.runtime.clock.now_micros().saturating_sub(UNFINISHED_MICROS);
+    if let Err(error) = opened.repository.store().clear_unfinished(before).await {
+        context.warn(
+            "unfinished-files",
+            format!("what killed runs left was not removed: {error}"),
+        );
     }
 }
 
