@@ -25,16 +25,22 @@ pub(super) fn reason(error: &Error) -> String {
 /// A folder holds one cluster. Another system identifier means another cluster: a person must say so.
 pub(super) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
     let generation = generation.to_string();
-    let (known, any) = opened
+    let known: Vec<String> = opened
         .with_state(|state| {
-            (
-                state.knows_generation(&generation),
-                state.backups().next().map(|backup| backup.summary.generation.clone()),
-            )
+            let of_backups = state
+                .backups()
+                .filter_map(|backup| backup.summary.generation.as_deref());
+            state.generations().chain(of_backups).map(str::to_string).collect()
         })
         .await;
-    match any {
-        Some(Some(other)) if !known => Err(Error::Refused {
+    judge_generation(&generation, &known)
+}
+
+/// A cluster that is known here is never refused, whichever came first; a second one always is, even before the
+/// first has a backup.
+fn judge_generation(generation: &str, known: &[String]) -> Result<()> {
+    match known.first() {
+        Some(other) if !known.iter().any(|known| known == generation) => Err(Error::Refused {
             code: "foreign-server",
             what: format!("this server is the cluster {generation}; the repository holds the cluster {other}"),
             hint: "Give the connection string of the cluster that is protected here, or protect this one under another name with `lastgood init`.".into(),
@@ -88,4 +94,18 @@ pub(super) async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: B
         })
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_cluster_is_refused_and_a_known_one_never() {
+        let known = |known: &[&str]| known.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(judge_generation("1", &known(&[])).is_ok());
+        assert!(judge_generation("1", &known(&["1"])).is_ok());
+        assert!(judge_generation("2", &known(&["1", "2"])).is_ok());
+        assert!(judge_generation("2", &known(&["1"])).is_err());
+    }
 }

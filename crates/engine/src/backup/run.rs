@@ -21,6 +21,7 @@ use crate::{
     list,
     rate::Rate,
     server::{LiveServer, RunningBackup, Server, Started, Stopped},
+    workers::{died, watched},
 };
 
 use super::{
@@ -157,7 +158,7 @@ impl Work<'_> {
 
         context.step("wal", "waiting for the last WAL");
         let _ = stop_wal.send(stopped.stop).await;
-        let kept = wal_done.recv().await.unwrap_or(Err(Error::Interrupted))?;
+        let kept = wal_done.recv().await.unwrap_or_else(|_| Err(died()))?;
         let packs = uploads.finish().await?;
         let assembled = assembler.finish().await?;
         check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
@@ -232,11 +233,13 @@ impl Work<'_> {
         let (done_in, done_out) = async_channel::bounded(1);
         let repository = self.opened.repository.clone();
         let keeper = Keeper::new(self.context.clone(), repository, self.session.clone(), stretch, feed)?;
-        self.context.runtime.workers.spawn(Box::pin(async move {
+        let watch = done_in.clone();
+        let worker = async move {
             let kept = keeper.run(stop_out).await;
             // Nobody listens any more if the backup has failed already.
             let _ = done_in.send(kept).await;
-        }));
+        };
+        self.context.runtime.workers.spawn(Box::pin(watched(worker, watch)));
         Ok((stop_in, done_out))
     }
 
@@ -277,7 +280,7 @@ impl Work<'_> {
         let mut assembler = Assembler::new(table, map, Sources::new(self.id), facts.block_size);
         // A server that went away during the copy took the backup with it.
         let still_good = || match wal.try_recv() {
-            Ok(failed) => Err(failed.err().unwrap_or(Error::Interrupted)),
+            Ok(ended) => Err(ended.err().unwrap_or_else(died)),
             Err(_) if !running.is_alive() => Err(session_lost()),
             Err(_) => Ok(()),
         };

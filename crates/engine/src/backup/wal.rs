@@ -28,7 +28,7 @@ use super::walk::tablespace_made;
 
 /// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
 const RUN_BYTES: usize = 4 << 20;
-/// How long the server may take to send what it has already written, once the backup was stopped.
+/// How long the server may send nothing of what it has already written, once the backup was stopped.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often the server hears from us while a run is stored: half of how often a stream that is waited for speaks by itself.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -122,7 +122,10 @@ impl Keeper {
 
     /// Runs until everything before the position that comes through `stop` is durable.
     pub(super) async fn run(mut self, stop: async_channel::Receiver<Lsn>) -> Result<Kept> {
+        let clock = self.context.runtime.clock.clone();
         let mut end = None;
+        // Only what brings us nearer to the end renews it: a server that sends keepalives for ever does not.
+        let mut advanced = (self.received, clock.monotonic());
         loop {
             self.context.stop.check()?;
             if let Some(end) = end
@@ -132,7 +135,16 @@ impl Keeper {
                 let record = self.end_record.ok_or_else(|| no_end_record(self.stretch.start, end))?;
                 return Ok(Kept { record, ..self.kept });
             }
-            let patience = self.context.runtime.clock.sleep(PATIENCE).fuse();
+            if self.received > advanced.0 || end.is_none() {
+                advanced = (self.received, clock.monotonic());
+            }
+            let waited = clock.monotonic().saturating_sub(advanced.1);
+            if let Some(end) = end
+                && waited >= PATIENCE
+            {
+                return Err(too_slow(self.received, end));
+            }
+            let patience = clock.sleep(PATIENCE.saturating_sub(waited)).fuse();
             let event = {
                 let next = self.feed.next().fuse();
                 let stopped = next_stop(&stop, end).fuse();
@@ -140,10 +152,7 @@ impl Keeper {
                 select_biased! {
                     position = stopped => { end = Some(position?); None }
                     event = next => Some(event?),
-                    () = patience => match end {
-                        Some(end) => return Err(too_slow(self.received, end)),
-                        None => None,
-                    }
+                    () = patience => None,
                 }
             };
             if let Some(event) = event {

@@ -9,7 +9,7 @@ use repo::{
 };
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context};
+use crate::{Result, database::Opened, event::Context, list};
 
 use super::{
     At, Request, find_binaries,
@@ -135,13 +135,37 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         );
     }
     let manifest = match opened.find(wanted).await {
-        Ok(backup) => super::manifest(opened, &backup).await?,
+        Ok(backup) => {
+            if wanted.is_none() {
+                warn_of_failure(context, opened, &backup.id).await;
+            }
+            super::manifest(opened, &backup).await?
+        }
         Err(error) => match wanted {
             Some(id) => unlisted(context, opened, id).await?.ok_or(error)?,
             None => return Err(error),
         },
     };
     judge(request, manifest)
+}
+
+/// The newest backup may be one that failed its last check. It is what was asked for; whether it is what is wanted is
+/// the user's decision.
+async fn warn_of_failure(context: &Context, opened: &Opened, id: &str) {
+    let backups = list::backups(opened).await;
+    let of = |backup: &&list::Backup| backup.id == id;
+    let Some(failure) = backups.iter().find(of).and_then(list::failure) else {
+        return;
+    };
+    let good = backups.iter().rev().find(|backup| list::failure(backup).is_none());
+    let instead = good.map_or("there is none that did not".into(), |good| {
+        format!("the newest that did not is {0} (--at backup:{0})", good.id)
+    });
+    let found = failure.found.first().cloned().unwrap_or_default();
+    context.warn(
+        "backup-failed-verification",
+        format!("the newest backup {id} failed its last verification: {found}; {instead}"),
+    );
 }
 
 /// A damaged or lost entry takes a backup out of the list, not out of the repository. Restoring needs no ledger: whoever

@@ -103,6 +103,11 @@ impl State {
         self.condemned_runs.contains_key(run)
     }
 
+    /// The system identifiers, in decimal, whose generations have begun.
+    pub fn generations(&self) -> impl Iterator<Item = &str> {
+        self.generations.keys().map(String::as_str)
+    }
+
     /// Whether the generation of that system identifier has begun.
     pub fn knows_generation(&self, generation: &str) -> bool {
         self.generations.contains_key(generation)
