@@ -16,7 +16,7 @@ pub use history::{MAX_HISTORY, put_history, read_history};
 pub use run::{Run, read_run, seal_run};
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use run::open_run;
+pub(crate) use run::OpenRun;
 
 use crate::{Result, bytes_codec::Malformed, names};
 

@@ -25,11 +25,7 @@ use apart::{Apart, MIB};
 use engine::{
     backup::Level,
     list,
-    repo::{
-        BackupId,
-        manifest::Manifest,
-        wal::{WalStream, append_run, assemble},
-    },
+    repo::{BackupId, manifest::Manifest},
     verify,
 };
 use madeup::{Content, MadeUp};
@@ -94,36 +90,6 @@ fn a_manifest_that_names_a_million_packs_is_written_and_read_within_the_promise(
         assert_eq!(needed.packs.len(), 1_000_000);
     });
     assert!(peak.bytes <= allowed(1), "{peak} to read it");
-}
-
-/// 64 MiB, the bound for what receives and hands out WAL, also where another receiver has stored the same runs before.
-#[test]
-fn wal_is_kept_and_assembled_within_its_own_promise() {
-    const RUN: usize = 4 << 20;
-    let apart = Apart::new("wal_is_kept_and_assembled_within_its_own_promise");
-    let peak = apart.peak("wal", async |folder| {
-        let opened = World::new(folder).await.open().await;
-        let (repository, session) = (&opened.repository, opened.begin_session().await.unwrap());
-        let stream = WalStream::new(7, 1, 16 << 20).unwrap();
-        let (first, mut at) = (16 << 20, 16 << 20);
-        let mut bytes = vec![0; RUN];
-        while at < first + (160 << 20) {
-            madeup::noise(at, &mut bytes);
-            for _ in 0..2 {
-                let end = append_run(repository, &session, &stream, at, &bytes).await;
-                assert_eq!(end.unwrap(), at + RUN as u64);
-            }
-            at += RUN as u64;
-        }
-        let mut read = 0;
-        let sink = |_, bytes: &[u8]| {
-            read += bytes.len() as u64;
-            Ok(())
-        };
-        assemble(repository, stream, first, at, sink).await.unwrap();
-        assert_eq!(read, at - first);
-    });
-    assert!(peak.bytes <= 64 * MIB, "{peak}");
 }
 
 /// Every buffer full at once: pages that do not compress, and a store slower than the readers.

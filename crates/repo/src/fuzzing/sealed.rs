@@ -7,7 +7,7 @@ use crate::{
     bytes_codec::{Malformed, Reader, put_text, put_varint},
     envelope::{Codec, Draft, END_MAGIC, HEADER, Kind, MAX_RAW_FRAME, Opener, Sealed, TRAILER},
     runtime::Rng,
-    wal::{MAX_RUN, WalStream, open_run},
+    wal::{MAX_RUN, OpenRun, WalStream},
 };
 
 use super::{Target, session};
@@ -83,7 +83,7 @@ pub(super) const WAL_RUN: Target = Target {
         let name = stream().run_name(START);
         let object = object(Kind::Wal, &name, &frames, &raw, sections.to_vec());
         let sealed = Sealed::whole(&session(), Kind::Wal, &name, object).unwrap();
-        let run = open_run(&sealed, &stream(), START);
+        let run = OpenRun::new(sealed, &stream(), START).and_then(OpenRun::whole);
         run.is_ok_and(|run| {
             assert!((1..=MAX_RUN).contains(&run.bytes.len()) && run.start == START);
             true

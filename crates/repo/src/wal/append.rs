@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, ledger::Lsn, repository::Repository, session::Session, store::Put};
 
-use super::{Chain, Run, WalStream, read_run, seal_run};
+use super::{Chain, WalStream, run::OpenRun, seal_run};
 
 /// Stores `bytes` as the run that begins at `start`, and says where the run under that name ends.
 ///
@@ -25,9 +25,9 @@ pub async fn append_run(
     match repository.store().put_new(&object.name, object.bytes).await? {
         Put::Created => Ok(start.saturating_add(bytes.len() as u64)),
         Put::Exists => {
-            let stored = read_run(repository, stream, start).await?;
-            let stored = stored.ok_or(Error::Missing { name: object.name })?;
-            check_same(stream, &stored, bytes)?;
+            let stored = OpenRun::read(repository, stream, start).await?;
+            let mut stored = stored.ok_or(Error::Missing { name: object.name })?;
+            check_same(stream, &mut stored, start, bytes)?;
             Ok(stored.end())
         }
     }
@@ -38,9 +38,11 @@ pub async fn append_run(
 pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u64) -> Result<u64> {
     let mut chain = Chain::of_segment(*stream, from);
     while let Some(name) = chain.next_name() {
-        let Some(run) = read_run(repository, stream, chain.position()).await? else {
+        let Some(mut run) = OpenRun::read(repository, stream, chain.position()).await? else {
             break;
         };
+        // What does not open is not there.
+        while run.next()?.is_some() {}
         chain.found(run.end()).map_err(|what| what.of(&name))?;
         if chain.is_complete() && chain.position() < u64::MAX {
             chain = Chain::of_segment(*stream, chain.position());
@@ -49,16 +51,21 @@ pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u
     Ok(chain.position())
 }
 
-fn check_same(stream: &WalStream, stored: &Run, bytes: &[u8]) -> Result<()> {
-    let differs = stored.bytes.iter().zip(bytes).position(|(ours, theirs)| ours != theirs);
-    match differs {
-        None => Ok(()),
-        Some(offset) => Err(Error::TwoServers {
-            what: format!(
-                "{} holds other WAL than this server sends, from {} on",
-                stream.run_name(stored.start),
-                Lsn(stored.start.saturating_add(offset as u64)),
-            ),
-        }),
+/// Checks that what is stored from `start` on and `bytes` are equal as far as both go. Everything stored is opened.
+fn check_same(stream: &WalStream, stored: &mut OpenRun, start: u64, bytes: &[u8]) -> Result<()> {
+    let mut theirs = bytes;
+    while let Some(piece) = stored.next()? {
+        let differs = piece.bytes.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);
+        if let Some(offset) = differs {
+            return Err(Error::TwoServers {
+                what: format!(
+                    "{} holds other WAL than this server sends, from {} on",
+                    stream.run_name(start),
+                    Lsn(piece.start.saturating_add(offset as u64)),
+                ),
+            });
+        }
+        theirs = theirs.get(piece.bytes.len()..).unwrap_or_default();
     }
+    Ok(())
 }

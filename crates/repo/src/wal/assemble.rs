@@ -2,14 +2,17 @@
 
 use crate::{Error, Result, bytes_codec::Malformed, repository::Repository};
 
-use super::{Chain, Run, WalStream, read_run};
+use super::{Chain, Run, WalStream, run::OpenRun};
 
-/// Yields the bytes from one position to another, in order, without a gap. Holds one run at a time.
+/// Yields the bytes from one position to another, in order, without a gap. Holds one run at a time, and of what is in it
+/// one frame.
 #[derive(Debug)]
 pub struct Assembly {
     repository: Repository,
     stream: WalStream,
     chain: Chain,
+    /// The run whose bytes are being yielded.
+    open: Option<OpenRun>,
     from: u64,
     to: u64,
 }
@@ -21,6 +24,7 @@ impl Assembly {
             repository: repository.clone(),
             stream,
             chain: Chain::of_segment(stream, from),
+            open: None,
             from,
             to,
         }
@@ -32,23 +36,38 @@ impl Assembly {
     /// [`Error::Missing`] names the run that should come next: the WAL has a gap from the end of what was
     /// yielded. [`Error::Damaged`] and the like concern that run.
     pub async fn next(&mut self) -> Result<Option<Run>> {
-        while self.chain.position() < self.to && self.from < self.to {
-            let start = self.chain.position();
-            let Some(name) = self.chain.next_name() else {
-                return Err(Malformed("no WAL can come after it").of(&self.stream.run_name(start)));
-            };
-            let Some(run) = read_run(&self.repository, &self.stream, start).await? else {
-                return Err(Error::Missing { name });
-            };
-            self.chain.found(run.end()).map_err(|what| what.of(&name))?;
-            if self.chain.is_complete() && run.end() < u64::MAX {
-                self.chain = Chain::of_segment(self.stream, run.end());
+        loop {
+            // Also what lies outside is opened: damage anywhere in a run is damage of the run.
+            while let Some(run) = &mut self.open {
+                match run.next()? {
+                    Some(piece) => {
+                        if let Some(wanted) = part(piece, self.from, self.to) {
+                            return Ok(Some(wanted));
+                        }
+                    }
+                    None => self.open = None,
+                }
             }
-            if let Some(wanted) = part(run, self.from, self.to) {
-                return Ok(Some(wanted));
+            if self.chain.position() >= self.to || self.from >= self.to {
+                return Ok(None);
             }
+            self.open = Some(self.next_run().await?);
         }
-        Ok(None)
+    }
+
+    async fn next_run(&mut self) -> Result<OpenRun> {
+        let start = self.chain.position();
+        let Some(name) = self.chain.next_name() else {
+            return Err(Malformed("no WAL can come after it").of(&self.stream.run_name(start)));
+        };
+        let Some(run) = OpenRun::read(&self.repository, &self.stream, start).await? else {
+            return Err(Error::Missing { name });
+        };
+        self.chain.found(run.end()).map_err(|what| what.of(&name))?;
+        if self.chain.is_complete() && run.end() < u64::MAX {
+            self.chain = Chain::of_segment(self.stream, run.end());
+        }
+        Ok(run)
     }
 }
 

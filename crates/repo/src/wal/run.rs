@@ -92,15 +92,88 @@ pub fn seal_run(
 /// [`Error::Damaged`] if it is not the run that its name promises, [`Error::Unsupported`] if a later version
 /// wrote it.
 pub async fn read_run(repository: &Repository, stream: &WalStream, start: u64) -> Result<Option<Run>> {
-    let name = stream.run_name(start);
-    let Some(bytes) = repository.store().get(&name).await? else {
-        return Ok(None);
-    };
-    let sealed = repository.open_bytes(Kind::Wal, &name, bytes).await?;
-    open_run(&sealed, stream, start).map(Some)
+    match OpenRun::read(repository, stream, start).await? {
+        Some(run) => run.whole().map(Some),
+        None => Ok(None),
+    }
 }
 
-pub(crate) fn open_run(sealed: &Sealed, stream: &WalStream, start: u64) -> Result<Run> {
+/// A run whose hash and facts were checked. Its bytes are opened a frame at a time: of a long run only what is sealed
+/// is in memory whole.
+#[derive(Debug)]
+pub(crate) struct OpenRun {
+    sealed: Sealed,
+    opener: Opener,
+    start: u64,
+    end: u64,
+    /// Position of the next byte, and the frame to look at next.
+    position: u64,
+    frame: u32,
+}
+
+impl OpenRun {
+    /// The run that begins at `start`; `None` if there is none.
+    pub(super) async fn read(repository: &Repository, stream: &WalStream, start: u64) -> Result<Option<OpenRun>> {
+        let name = stream.run_name(start);
+        let Some(bytes) = repository.store().get(&name).await? else {
+            return Ok(None);
+        };
+        let sealed = repository.open_bytes(Kind::Wal, &name, bytes).await?;
+        OpenRun::new(sealed, stream, start).map(Some)
+    }
+
+    pub(crate) fn new(sealed: Sealed, stream: &WalStream, start: u64) -> Result<OpenRun> {
+        let mut opener = Opener::new()?;
+        let end = check_facts(&sealed, &mut opener, stream, start)?;
+        Ok(OpenRun {
+            sealed,
+            opener,
+            start,
+            end,
+            position: start,
+            frame: 0,
+        })
+    }
+
+    /// The position after its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The next piece of it; `None` after the last.
+    pub(super) fn next(&mut self) -> Result<Option<Run>> {
+        while let Some(section) = self.sealed.directory.extra.get(self.frame as usize) {
+            let (frame, wal) = (self.frame, *section == WAL);
+            self.frame += 1;
+            if wal {
+                let bytes = self.sealed.read(&mut self.opener, frame)?;
+                let start = self.position;
+                self.position = start.saturating_add(bytes.len() as u64);
+                return Ok(Some(Run {
+                    start,
+                    bytes: bytes.into(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of it at once.
+    pub(crate) fn whole(mut self) -> Result<Run> {
+        // `check_facts` has bounded the length.
+        let mut bytes = Vec::with_capacity((self.end - self.start) as usize);
+        while let Some(piece) = self.next()? {
+            bytes.extend_from_slice(&piece.bytes);
+        }
+        Ok(Run {
+            start: self.start,
+            bytes: bytes.into(),
+        })
+    }
+}
+
+/// Checks that `sealed` is the run that begins at `start`; where it ends.
+fn check_facts(sealed: &Sealed, opener: &mut Opener, stream: &WalStream, start: u64) -> Result<u64> {
     let name = sealed.name();
     let sections = &sealed.directory.extra;
     let frames = &sealed.directory.frames;
@@ -117,16 +190,10 @@ pub(crate) fn open_run(sealed: &Sealed, stream: &WalStream, start: u64) -> Resul
     if frames.first().is_some_and(|facts| facts.raw > MAX_FACTS) {
         return Err(Malformed("its facts are too large").of(name));
     }
-    let mut opener = Opener::new()?;
-    let facts: Facts = serde_json::from_slice(&sealed.read(&mut opener, 0)?)
-        .map_err(|_| Malformed("its facts cannot be read").of(name))?;
-
-    let wal = || {
-        (0..)
-            .zip(sections.iter().zip(frames))
-            .filter(|(_, (section, _))| **section == WAL)
-    };
-    let length = wal().map(|(_, (_, frame))| u64::from(frame.raw)).sum::<u64>();
+    let facts: Facts =
+        serde_json::from_slice(&sealed.read(opener, 0)?).map_err(|_| Malformed("its facts cannot be read").of(name))?;
+    let wal = sections.iter().zip(frames).filter(|(section, _)| **section == WAL);
+    let length = wal.map(|(_, frame)| u64::from(frame.raw)).sum::<u64>();
     let length = usize::try_from(length).map_err(|_| Malformed("it is too long").of(name))?;
     let end = check_extent(stream, start, length).map_err(|what| what.of(name))?;
     let expected = Facts {
@@ -136,18 +203,10 @@ pub(crate) fn open_run(sealed: &Sealed, stream: &WalStream, start: u64) -> Resul
         start: Lsn(start),
         end: Lsn(end),
     };
-    if facts != expected {
-        return Err(Malformed("it is another run of WAL than its name says").of(name));
+    match facts == expected {
+        true => Ok(end),
+        false => Err(Malformed("it is another run of WAL than its name says").of(name)),
     }
-    // `check_extent` has bounded the length.
-    let mut bytes = Vec::with_capacity(length);
-    for (number, _) in wal() {
-        bytes.append(&mut sealed.read(&mut opener, number)?);
-    }
-    Ok(Run {
-        start,
-        bytes: bytes.into(),
-    })
 }
 
 /// The end of a run of `length` bytes from `start`, if one can be so long.
