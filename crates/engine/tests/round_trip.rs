@@ -1,10 +1,10 @@
 //! What goes in comes out: on every version, judged by PostgreSQL's own tools.
 
-mod common;
+mod world;
 
-use common::{World, durable};
 use pgformat::Major;
 use testkit::clusters::{self, TestCluster, majors_to_test, row_digests, sample};
+use world::{World, durable};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_cluster_has_the_rows_of_its_source() {

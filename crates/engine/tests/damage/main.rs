@@ -11,11 +11,11 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod folder;
 mod maps;
 mod scene;
+#[path = "../world/mod.rs"]
+mod world;
 
 use std::collections::BTreeMap;
 

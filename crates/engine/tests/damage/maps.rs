@@ -13,9 +13,9 @@ use engine::repo::{
 };
 
 use crate::{
-    common::World,
     folder::{ALL, Damage, Folder, Target},
     scene::seal_again,
+    world::World,
 };
 
 const PIECES: u32 = 40;

@@ -14,8 +14,8 @@ use pgformat::Major;
 use testkit::clusters::TestCluster;
 
 use crate::{
-    common::{World, durable},
     folder::{Folder, Target},
+    world::{World, durable},
 };
 
 pub(crate) struct Scene {

@@ -16,7 +16,7 @@ use engine::{
 };
 use testkit::clusters::{Options as ClusterOptions, TestCluster, give_to_server_user};
 
-use crate::common::{Heard, World, durable};
+use crate::world::{Heard, World, durable};
 
 /// [`durable`], with more lines of configuration.
 pub(crate) fn durable_with(lines: &[&str]) -> ClusterOptions {

@@ -14,7 +14,7 @@ use testkit::clusters::{TestCluster, give_to_server_user};
 
 use crate::{
     act::{files_below, refusal, sql},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 /// A file system in memory that holds so much and no more, for as long as this lives.

@@ -11,7 +11,7 @@ use testkit::clusters::TestCluster;
 
 use crate::{
     act::{durable_with, sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 /// A new cluster takes some eight seconds at this rate: whoever waits for all of it has not noticed.

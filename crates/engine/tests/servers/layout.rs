@@ -12,7 +12,7 @@ use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test, row_di
 
 use crate::{
     act::{files_below, sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 async fn file_of(cluster: &TestCluster, relation: &str) -> String {

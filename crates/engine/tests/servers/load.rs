@@ -15,7 +15,7 @@ use testkit::clusters::{
 
 use crate::{
     act::{copy_directory, durable_with},
-    common::World,
+    world::World,
 };
 
 const ACCOUNTS: i32 = 60;

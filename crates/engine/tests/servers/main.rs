@@ -6,8 +6,8 @@
     reason = "helpers of tests fail their test where it stands"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../world/mod.rs"]
+mod world;
 
 mod act;
 mod full_disk;

@@ -8,7 +8,7 @@ use testkit::clusters::TestCluster;
 
 use crate::{
     act::{sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 #[tokio::test(flavor = "multi_thread")]

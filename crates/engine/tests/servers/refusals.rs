@@ -6,7 +6,7 @@ use testkit::clusters::{Options as ClusterOptions, TestCluster};
 
 use crate::{
     act::{durable_with, refusal, sql},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 /// Tries a backup and asserts that the repository is as it was.

@@ -8,7 +8,7 @@ use testkit::clusters::TestCluster;
 
 use crate::{
     act::{directory_beside, files_below, refusal, sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 /// Plans a restore and asserts that it is refused, by name, with nothing touched.

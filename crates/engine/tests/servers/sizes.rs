@@ -7,7 +7,7 @@ use testkit::clusters::{Options, TestCluster, bank, row_digests};
 
 use crate::{
     act::{files_below, sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 const TINY: usize = 20_000;

@@ -16,7 +16,7 @@ use testkit::clusters::{
 
 use crate::{
     act::{sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 const ACCOUNTS: i32 = 20;

@@ -8,7 +8,7 @@ use testkit::clusters::{TestCluster, amcheck, give_to_server_user, row_digests, 
 
 use crate::{
     act::{directory_beside, durable_with, failure, files_below, refusal, sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 /// A cluster with two tablespaces, each with a table, an index, an unlogged table and a database of its own.

@@ -7,7 +7,7 @@ use engine::{list, repo};
 
 use crate::{
     act::{sql, value},
-    common::{World, durable},
+    world::{World, durable},
 };
 
 #[tokio::test(flavor = "multi_thread")]

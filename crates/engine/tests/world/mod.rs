@@ -1,4 +1,10 @@
 //! A repository in a temporary folder, a server beside it, and the engine between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test stands on fails the test when it gives way"
+)]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{path::PathBuf, sync::Arc};
