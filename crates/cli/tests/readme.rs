@@ -3,6 +3,8 @@
 //! Only places are put in: where the README says `/srv`, a temporary folder; where it says `dbname=shop`, a server of
 //! this test.
 
+#![allow(clippy::unwrap_used, reason = "what the test stands on fails it when it gives way")]
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
