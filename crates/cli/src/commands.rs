@@ -63,6 +63,11 @@ impl Run {
         config::resolve(&self.global, &self.config()?, word, Many::All, &self.current)
     }
 
+    /// A path of the command line: relative ones count from where the command was called.
+    pub(crate) fn absolute(&self, path: Option<PathBuf>) -> Option<PathBuf> {
+        path.map(|path| self.current.join(path))
+    }
+
     /// Shows text for people at once; for programs there is only the document at the end.
     pub(crate) fn say(&self, text: &str) {
         if !self.global.json {

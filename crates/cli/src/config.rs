@@ -72,7 +72,12 @@ impl Config {
     /// looked for, else nothing.
     pub(crate) fn load(named: Option<&Path>, current: &Path) -> Result<Config> {
         match find(named, current) {
-            Some(path) => Config::read(&path, named.is_some()),
+            Some(path) => {
+                if named.is_none() && path.parent() == Some(current) {
+                    check_trusted(&path)?;
+                }
+                Config::read(&path, named.is_some())
+            }
             None => Ok(Config::default()),
         }
     }
@@ -91,6 +96,29 @@ impl Config {
             Ok(_) => strict::parse(&text, path),
         }
     }
+}
+
+/// A file that merely lies where somebody is may have been put there by anybody: it names programs to run and files
+/// to open. Whoever means it can name it.
+fn check_trusted(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).map_err(|error| Error::file("look at", path, error))?;
+    let us = rustix::process::geteuid().as_raw();
+    let ours = [0, us].contains(&metadata.uid());
+    if ours && metadata.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    let (why, mend) = if ours {
+        ("can be written by others", format!("Run `chmod go-w {shown}`"))
+    } else {
+        ("belongs to another user", "Look into it".to_string())
+    };
+    Err(Error::refused(
+        "configuration-untrusted",
+        format!("{shown} in the current directory {why}"),
+        format!("{mend}, or name it with --config {shown} if you trust it."),
+    ))
 }
 
 /// The file to read, if any: absolute.

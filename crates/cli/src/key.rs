@@ -103,6 +103,7 @@ pub(crate) fn ask_passphrase(prompt: &str) -> Result<SecretString> {
     let mut hidden = shown.clone();
     hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
     let set = |attributes| rustix::termios::tcsetattr(&stdin, rustix::termios::OptionalActions::Flush, attributes);
+    let _open = crate::prompt::open(Some(shown.clone()));
     set(&hidden).map_err(|error| terminal(error.into()))?;
     let mut line = Zeroizing::new(String::new());
     let read = stdin.lock().take(SIZE_MAX).read_line(&mut line);

@@ -12,6 +12,7 @@ mod host;
 mod key;
 mod output;
 mod progress;
+mod prompt;
 mod render;
 mod signals;
 mod usage;

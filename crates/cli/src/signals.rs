@@ -10,7 +10,7 @@ use std::sync::{
 use engine::event::Stop;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{exit::Exit, progress::Progress};
+use crate::{exit::Exit, progress::Progress, prompt};
 
 /// Which signal came first, if any. Clones are one and the same.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +38,8 @@ pub(crate) fn listen(stop: Stop, progress: Arc<Progress>) -> std::io::Result<Cau
         let (stop, progress, caught) = (stop.clone(), Arc::clone(&progress), caught.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                if caught.0.swap(exit.code(), Ordering::Relaxed) != 0 {
+                // While a question is open, nothing has begun that would have to be stopped in order.
+                if prompt::withdraw() || caught.0.swap(exit.code(), Ordering::Relaxed) != 0 {
                     std::process::exit(i32::from(exit.code()));
                 }
                 stop.stop();

@@ -215,7 +215,7 @@ fn refuse_other(config: &Config, path: &Path, location: &Location, name: &str) -
 /// Whoever gets hold of the backups must not get their key with them.
 fn keep_key_out(location: &Location, key: &Path) -> Result<()> {
     let Location::Directory(directory) = location;
-    if !key.starts_with(directory) {
+    if !settled(key).starts_with(settled(directory)) {
         return Ok(());
     }
     Err(Error::refused(
@@ -223,6 +223,15 @@ fn keep_key_out(location: &Location, key: &Path) -> Result<()> {
         format!("the key {} would lie inside the repository {location}", key.display()),
         "Choose another place with --key-file, or another --config: whoever copies the repository would have the key.",
     ))
+}
+
+/// Where a path leads, as far as it exists with all links followed.
+fn settled(path: &Path) -> PathBuf {
+    let real = path.ancestors().find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    real.unwrap_or_else(|| path.into())
 }
 
 fn text(path: &Path, made: &[Made]) -> String {

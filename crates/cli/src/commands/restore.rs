@@ -9,13 +9,13 @@ use crate::{
     args::Restore,
     commands::{Run, jobs},
     output::Outcome,
-    render,
+    prompt, render,
 };
 
 /// Restores, or shows the plan.
 pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
     let target = run.target(args.target.as_deref())?;
-    let binaries = args.postgres.clone().or_else(|| target.entry.postgres.clone());
+    let binaries = run.absolute(args.postgres).or_else(|| target.entry.postgres.clone());
     let request = Request {
         at: args.at,
         to: run.current.join(&args.to),
@@ -23,7 +23,7 @@ pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
         tablespaces: args
             .tablespaces
             .into_iter()
-            .map(|moved| (moved.old, moved.new))
+            .map(|moved| (moved.old, run.current.join(moved.new)))
             .collect(),
         start: args.start.then_some(Start {
             port: args.port,
@@ -58,6 +58,7 @@ fn confirm(_: &Plan) -> Result<()> {
     write!(stderr, "Go ahead? [y/N] ")
         .and_then(|()| stderr.flush())
         .map_err(terminal)?;
+    let _open = prompt::open(None);
     let mut answer = String::new();
     // Longer answers are no yes.
     stdin.lock().take(100).read_line(&mut answer).map_err(terminal)?;
@@ -110,6 +111,10 @@ fn next(restored: &Restored) -> Vec<String> {
         None => vec![
             format!("pg_ctl -D {} -l {0}/restored.log start", restored.to.display()),
             "(the server replays the backup's WAL to its end, then opens)".into(),
+            format!(
+                "Once it is open, remove the block between \"# lastgood: recovery begins here\" and \"... ends here\" from {}: until then it does not archive its WAL, and hba_file and ident_file are those in the directory.",
+                restored.to.join("postgresql.auto.conf").display()
+            ),
         ],
     }
 }

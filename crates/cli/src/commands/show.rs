@@ -1,6 +1,6 @@
 //! `lastgood show BACKUP`: everything known about one backup.
 
-use engine::list::Detail;
+use engine::{database::Opened, list::Detail};
 
 use crate::{
     Error, Result,
@@ -13,23 +13,34 @@ use crate::{
 
 /// Shows the backup.
 pub(crate) async fn run(run: &Run, args: &Show) -> Result<Outcome> {
-    let (target, detail) = find(run, &args.backup).await?;
+    let (target, opened) = find(run, &args.backup).await?;
+    let detail = engine::list::show(&run.context, &opened, &args.backup).await?;
     let text = text(&target, &detail);
     Ok(Outcome::new(&detail, text))
 }
 
-/// Looks for a backup in every database that flags and configuration name.
-pub(crate) async fn find(run: &Run, id: &str) -> Result<(Target, Detail)> {
-    let mut missed = None;
+/// Looks for a backup in every database that flags and configuration name. The ledger alone says whose it is: a
+/// backup with a damaged manifest is found too. A database that does not open is passed over; only if no other has the
+/// backup is its error the answer.
+pub(crate) async fn find(run: &Run, id: &str) -> Result<(Target, Opened)> {
+    let (mut missed, mut unopened) = (None, None);
     for target in run.targets(None)? {
-        let opened = engine::database::open(&run.context, &target.database()?).await?;
-        match engine::list::show(&run.context, &opened, id).await {
-            Ok(detail) => return Ok((target, detail)),
-            Err(error @ engine::Error::NotFound { .. }) => missed = Some(error.into()),
-            Err(error) => return Err(error.into()),
+        run.context.stop.check()?;
+        match look(run, &target, id).await {
+            Ok(opened) => return Ok((target, opened)),
+            Err(error @ Error::Engine(engine::Error::NotFound { .. })) => missed = Some(error),
+            Err(error) => unopened = Some(unopened.unwrap_or(error)),
         }
     }
-    Err(missed.unwrap_or_else(|| Error::not_found(format!("no backup {id}"), "See `lastgood list`.")))
+    Err(unopened
+        .or(missed)
+        .unwrap_or_else(|| Error::not_found(format!("no backup {id}"), "See `lastgood list`.")))
+}
+
+async fn look(run: &Run, target: &Target, id: &str) -> Result<Opened> {
+    let opened = engine::database::open(&run.context, &target.database()?).await?;
+    opened.find(Some(id)).await?;
+    Ok(opened)
 }
 
 fn text(target: &Target, detail: &Detail) -> String {

@@ -1,6 +1,7 @@
 //! `lastgood verify`: proves that a backup can be restored, or says what is wrong with it.
 
 use engine::{
+    database::Opened,
     repo::ledger::Outcome as Found,
     verify::{Level, Report, Request},
 };
@@ -20,7 +21,7 @@ use crate::{
 
 /// Verifies the newest backup of a database, or one backup.
 pub(crate) async fn run(run: &Run, args: Verify) -> Result<Outcome> {
-    let (target, backup) = meant(run, args.target.as_deref()).await?;
+    let (target, opened, backup) = meant(run, args.target.as_deref()).await?;
     let request = Request {
         backup,
         level: match args.level {
@@ -29,19 +30,25 @@ pub(crate) async fn run(run: &Run, args: Verify) -> Result<Outcome> {
             VerifyLevel::Restore => Level::Restore,
         },
         jobs: jobs(args.jobs, target.entry.jobs),
-        binaries: args.postgres.or_else(|| target.entry.postgres.clone()),
-        scratch: args.scratch.or_else(|| target.entry.scratch.clone()),
+        binaries: run.absolute(args.postgres).or_else(|| target.entry.postgres.clone()),
+        scratch: run.absolute(args.scratch).or_else(|| target.entry.scratch.clone()),
     };
-    let opened = engine::database::open(&run.context, &target.database()?).await?;
     let report = engine::verify::run(&run.context, &opened, &request).await?;
     Ok(Outcome::new(&report, text(&report)).but(problem(&report)))
 }
 
 /// A word that no database is named by is a backup's id: those begin with a date.
-async fn meant(run: &Run, word: Option<&str>) -> Result<(Target, Option<String>)> {
+async fn meant(run: &Run, word: Option<&str>) -> Result<(Target, Opened, Option<String>)> {
     match word {
-        Some(id) if check_name(id).is_err() => find(run, id).await.map(|(target, _)| (target, Some(id.to_string()))),
-        word => Ok((run.target(word)?, None)),
+        Some(id) if check_name(id).is_err() => {
+            let (target, opened) = find(run, id).await?;
+            Ok((target, opened, Some(id.to_string())))
+        }
+        word => {
+            let target = run.target(word)?;
+            let opened = engine::database::open(&run.context, &target.database()?).await?;
+            Ok((target, opened, None))
+        }
     }
 }
 

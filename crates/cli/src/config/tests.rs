@@ -178,3 +178,21 @@ fn a_name_that_nobody_configured_is_not_found_and_the_like_one_is_shown() {
     assert_eq!(find(None, Many::One).unwrap_err().code(), "usage");
     assert_eq!(find(Some("host=/tmp"), Many::One).unwrap_err().code(), "usage");
 }
+
+#[test]
+fn a_file_that_others_can_write_is_read_only_if_it_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lastgood.toml");
+    let text = "[database.shop]\nrepository = \"/srv/backups\"\n";
+    std::fs::write(&path, text).unwrap();
+    let load = |named: Option<&Path>, mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(named, folder.path())
+    };
+    assert!(load(None, 0o644).is_ok());
+    for mode in [0o664, 0o646] {
+        assert_eq!(load(None, mode).unwrap_err().code(), "configuration-untrusted");
+        assert!(load(Some(&path), mode).is_ok());
+    }
+}
