@@ -64,7 +64,8 @@ impl Scratch {
     /// Removes what dead verifications left, and makes the folder: ours alone until it is given to its owner.
     pub(super) fn make(context: &Context, request: &Request, facts: &Facts) -> Result<Scratch> {
         let (base, owner) = Scratch::place(request, facts)?;
-        sweep(&base, owner);
+        let now = u64::try_from(context.runtime.clock.now_micros()).unwrap_or(0);
+        sweep(&base, owner, SystemTime::UNIX_EPOCH + Duration::from_micros(now));
         let root = base.join(format!("{PREFIX}{}", hex::encode(context.runtime.random::<4>())));
         DirBuilder::new().mode(0o700).create(&root).at("create", &root)?;
         match lock(&root) {
@@ -114,17 +115,14 @@ fn lock(root: &Path) -> Result<File> {
 
 /// Removes folders of verifications that were killed: old ones of ours, or of the user whom we would give one. Best
 /// effort: what cannot be removed is in nobody's way.
-fn sweep(base: &Path, owner: Option<Ids>) {
+fn sweep(base: &Path, owner: Option<Ids>, now: SystemTime) {
     let Ok(entries) = std::fs::read_dir(base) else { return };
     let us = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let Ok(metadata) = entry.metadata() else { continue };
         let ours = metadata.uid() == us || owner.is_some_and(|owner| owner.user == metadata.uid());
-        let old = metadata
-            .modified()
-            .ok()
-            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        let old = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
         let named = name.to_str().is_some_and(|name| name.starts_with(PREFIX));
         if named && ours && metadata.is_dir() && old.is_some_and(|age| age > OLD) && is_dead(&path) {
             let _ = std::fs::remove_dir_all(&path);
@@ -147,11 +145,12 @@ mod tests {
     #[test]
     fn what_a_killed_verification_left_is_removed_a_day_later_and_a_living_one_is_not() {
         let base = tempfile::tempdir().unwrap();
+        let now = std::fs::metadata(base.path()).unwrap().modified().unwrap();
         let folder = |name: &str, days: u64| {
             let path = base.path().join(name);
             std::fs::create_dir_all(path.join("data")).unwrap();
             let held = lock(&path).unwrap();
-            let at = SystemTime::now() - Duration::from_secs(days * 24 * 3600 + 60);
+            let at = now - Duration::from_secs(days * 24 * 3600 + 60);
             File::open(&path).unwrap().set_modified(at).unwrap();
             held
         };
@@ -159,7 +158,7 @@ mod tests {
         drop(folder("lastgood-verify-young", 0));
         drop(folder("somebody-elses", 9));
         let _alive = folder("lastgood-verify-alive", 9);
-        sweep(base.path(), None);
+        sweep(base.path(), None, now);
         let left = |name: &str| base.path().join(name).exists();
         assert!(!left("lastgood-verify-dead"));
         assert!(left("lastgood-verify-young") && left("somebody-elses") && left("lastgood-verify-alive"));
