@@ -68,6 +68,5 @@ async fn wal_is_kept_and_assembled_within_its_own_promise() {
     assert_eq!(read, end - first);
 
     let peak = MEMORY.peak_usage();
-    println!("{} MiB at most", peak >> 20);
     assert!(peak <= ALLOWED, "{} MiB", peak >> 20);
 }

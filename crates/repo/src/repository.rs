@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    envelope::{Draft, Finished, HEADER, Kind, Pin, Sealed, TRAILER, check_preamble, open_plain, seal_plain},
+    envelope::{
+        Draft, END_MAGIC, Finished, HEADER, Kind, Pin, Sealed, TRAILER, check_hash, check_preamble, open_plain,
+        seal_plain,
+    },
     keys::{Keyring, Unlock, max_methods},
     retry::Retrying,
     runtime::Runtime,
@@ -242,9 +245,7 @@ impl Repository {
 
     /// Opens a sealed object from bytes at hand.
     pub async fn open_bytes(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
-        // A newer format may have another end and other sessions: what it is comes before whether it is whole.
-        check_preamble(name, &bytes, kind)?;
-        crate::envelope::check_hash(name, &bytes)?;
+        check_whole(kind, name, &bytes)?;
         let session = self.session(name, &bytes).await?;
         Sealed::whole(&session, kind, name, bytes)
     }
@@ -273,8 +274,7 @@ impl Repository {
     /// Opens a sealed object from bytes at hand, if the session it was written in is known already:
     /// [`Repository::learn_session`] makes it so.
     pub fn open_known(&self, kind: Kind, name: &str, bytes: Bytes) -> Result<Sealed> {
-        check_preamble(name, &bytes, kind)?;
-        crate::envelope::check_hash(name, &bytes)?;
+        check_whole(kind, name, &bytes)?;
         let id = SessionId::of(name, &bytes)?;
         let session = self
             .cache()
@@ -311,6 +311,18 @@ impl Repository {
     fn cache(&self) -> MutexGuard<'_, BTreeMap<SessionId, Session>> {
         // Whoever panicked while holding it has left a whole map behind.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an object is comes before whether it is whole: a newer format may have another end and other sessions. But
+/// one that ends like ours and does not hash is damaged, in the very bytes that would make it newer perhaps.
+fn check_whole(kind: Kind, name: &str, bytes: &[u8]) -> Result<()> {
+    match (check_preamble(name, bytes, kind), check_hash(name, bytes)) {
+        (Err(newer @ Error::Unsupported { .. }), Err(damaged)) => {
+            Err(if bytes.ends_with(&END_MAGIC) { damaged } else { newer })
+        }
+        (Err(error), _) => Err(error),
+        (Ok(()), hash) => hash.map(drop),
     }
 }
 
