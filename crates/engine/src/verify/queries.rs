@@ -197,14 +197,18 @@ impl Database<'_> {
     /// Each complete btree index counts by itself, with all others out of the planner's sight: it takes the smallest,
     /// and a damaged one would hide behind it. They are back when the transaction is rolled back.
     async fn indexes(&mut self, table: u32, name: &str, rows: u64) -> Result<u64> {
-        let sql = "SELECT i.indexrelid::pg_catalog.regclass::text, i.indexrelid FROM pg_catalog.pg_index i \
+        let sql = "SELECT i.indexrelid::pg_catalog.regclass::text, i.indexrelid, pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_index i \
                    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = c.relam \
                    WHERE i.indrelid = $1 AND i.indisvalid AND i.indpred IS NULL AND a.amname = 'btree' ORDER BY 2";
         let found = self.session.query("list the indexes", sql, &[&table]).await?;
         let mut counted = 0;
         for row in &found {
             self.context.stop.check()?;
-            let (Ok(index), Ok(oid)) = (row.try_get::<_, String>(0), row.try_get::<_, u32>(1)) else {
+            let (Ok(index), Ok(oid), Ok(shown)) = (
+                row.try_get::<_, String>(0),
+                row.try_get::<_, u32>(1),
+                row.try_get::<_, String>(2),
+            ) else {
                 continue;
             };
             let hide = format!(
@@ -213,8 +217,10 @@ impl Database<'_> {
             );
             self.session.execute("hide the other indexes", &hide).await?;
             let count = self.count(name, "indexscan").await?;
+            // A few indexes of the catalogs stay in the planner's sight; what they answered is not what was asked.
+            let asked = self.plan_uses(name, &shown).await?;
             self.session.execute("show them again", "ROLLBACK").await?;
-            counted += 1;
+            counted += u64::from(asked);
             if count != rows {
                 let database = self.name;
                 self.findings.found.push(format!(
@@ -223,6 +229,15 @@ impl Database<'_> {
             }
         }
         Ok(counted)
+    }
+
+    /// Whether a count, by the scans that are chosen now, reads that index.
+    async fn plan_uses(&self, table: &str, index: &str) -> Result<bool> {
+        let sql = format!("EXPLAIN (COSTS OFF) SELECT count(*) FROM {table}");
+        let plan = self.session.query("look at the plan", &sql, &[]).await?;
+        let using = format!(" using {index} on ");
+        let mut lines = plan.iter().map(|row| row.try_get::<_, String>(0).unwrap_or_default());
+        Ok(lines.any(|line| line.contains(&using)))
     }
 
     fn compare(&mut self, relations: &[Relation], key: &(String, String), count: u64) {
