@@ -2,7 +2,7 @@
 //!
 //! Entry `n` is the object `ledger/<n>`, twelve digits from `000000000001`, created once and never
 //! touched again. [`state`] says what a prefix of it means, [`append`] how an entry gets in; this
-//! file carries both out over a [`Store`].
+//! file carries both out over a [`crate::Store`].
 //!
 //! Invariant: entry n+1 is written only by somebody who has taken in entries 1 to n.
 
