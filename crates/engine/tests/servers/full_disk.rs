@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use engine::{Error, repo, restore};
+use engine::{Error, event::Event, repo, restore};
 use pgformat::Major;
 use testkit::clusters::{TestCluster, give_to_server_user};
 
@@ -127,6 +127,7 @@ async fn a_repository_that_fills_up_anywhere_fails_the_backup_and_recovers_with_
         assert_eq!(world.listed().await.len(), before + 1, "{room} of {whole} KiB");
     }
     objects.push(fills_up_with_wal(&source).await);
+    objects.push(fills_up_at_the_manifest(&source).await);
     for kind in ["packs", "wal", "backups", "ledger"] {
         assert!(
             objects.iter().any(|name| name == kind),
@@ -169,6 +170,27 @@ async fn fills_up_with_wal(source: &TestCluster) -> String {
     disk.resize(256 << 10);
     assert_eq!(world.listed().await, Vec::<String>::new());
     world.assert_no_run_is_open().await;
+    world.backup(source).await;
+    filled_at(&error)
+}
+
+/// Everything is stored but the manifest: exactly then the last room goes.
+async fn fills_up_at_the_manifest(source: &TestCluster) -> String {
+    let disk = std::sync::Arc::new(SmallDisk::new(256 << 10));
+    let world = World::with_repository(Some(disk.path().join("repository"))).await;
+    let small = disk.clone();
+    let context = world.watching(move |event| {
+        if matches!(event, Event::Step { step: "commit", .. }) {
+            small.resize(small.used_kibibytes());
+        }
+    });
+    let opened = world.open().await;
+    let (conninfo, options) = (source.conninfo(), world.options(source));
+    let backup = engine::backup::run(&context, &opened, &conninfo, &options);
+    let error = backup.await.unwrap_err();
+    assert!(says_full(&error), "{error:?}");
+    disk.resize(256 << 10);
+    assert_eq!(world.listed().await, Vec::<String>::new());
     world.backup(source).await;
     filled_at(&error)
 }
