@@ -12,7 +12,7 @@ use repo::{
     store::{Location, Store},
 };
 
-use crate::{Error, Result, event::Context};
+use crate::{Error, Result, event::Context, restore::At};
 
 /// Where a database's backups are, and how to read them.
 #[derive(Debug, Clone)]
@@ -46,19 +46,43 @@ impl std::fmt::Debug for Opened {
 /// # Errors
 /// [`Error::NotFound`] if there is no such folder; [`repo::Error::Foreign`] if it belongs to another database.
 pub async fn open(context: &Context, database: &Database) -> Result<Opened> {
+    Opened::new(folder(context, database).await?).await
+}
+
+/// Opens a database's folder to restore the backup that `at` means. One that is named needs no ledger: where the
+/// ledger cannot be read to its end, it is left aside, with a warning.
+///
+/// # Errors
+/// As [`open`]; for the newest backup, which only the ledger knows, everything that is wrong with that too.
+pub async fn open_to_restore(context: &Context, database: &Database, at: &At) -> Result<Opened> {
+    let repository = folder(context, database).await?;
+    match (Opened::new(repository.clone()).await, at) {
+        (
+            Err(Error::Repository(error @ (repo::Error::Missing { .. } | repo::Error::Damaged { .. }))),
+            At::Backup(_),
+        ) => {
+            let left = format!("{error}; the ledger is left aside, because a restore of a named backup needs none");
+            context.warn("ledger-unreadable", left);
+            Opened::without_ledger(repository)
+        }
+        (opened, _) => opened,
+    }
+}
+
+async fn folder(context: &Context, database: &Database) -> Result<Repository> {
     let store = database
         .location
         .database(&database.name, false)
         .map_err(|error| no_folder(database, error))?;
-    let opened = open_store(context, store, &database.unlock).await?;
+    let repository = Repository::open(store, context.runtime.clone(), &database.unlock).await?;
     if let Some(expected) = &database.expected_id {
-        let found = &opened.repository.identity().database;
+        let found = &repository.identity().database;
         if found != expected {
             let what = format!("it holds the database {found}, the configuration says {expected}");
             return Err(repo::Error::Foreign { what }.into());
         }
     }
-    Ok(opened)
+    Ok(repository)
 }
 
 /// Opens the folder in `store`.
@@ -86,6 +110,18 @@ impl Opened {
         let codec = Arc::new(SignedEntries::new(repository.clone())?);
         let store = repository.bare_store().clone();
         let ledger = Ledger::load(store, repository.runtime().clone(), codec.clone(), &codec.writer()).await?;
+        Ok(Opened {
+            repository,
+            codec,
+            ledger: Mutex::new(ledger),
+        })
+    }
+
+    /// With a ledger of which nothing was read.
+    fn without_ledger(repository: Repository) -> Result<Opened> {
+        let codec = Arc::new(SignedEntries::new(repository.clone())?);
+        let store = repository.bare_store().clone();
+        let ledger = Ledger::new(store, repository.runtime().clone(), codec.clone(), &codec.writer());
         Ok(Opened {
             repository,
             codec,

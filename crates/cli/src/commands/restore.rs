@@ -30,7 +30,7 @@ pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
             binaries,
         }),
     };
-    let opened = engine::database::open(&run.context, &target.database()?).await?;
+    let opened = engine::database::open_to_restore(&run.context, &target.database()?, &request.at).await?;
     // Everything that can be refused is refused here, before anything is touched.
     let plan = restore::plan(&run.context, &opened, &request).await?;
     let lines: Vec<String> = plan.lines().iter().map(|line| render::printable(line)).collect();
