@@ -57,10 +57,8 @@ pub async fn open(context: &Context, database: &Database) -> Result<Opened> {
 pub async fn open_to_restore(context: &Context, database: &Database, at: &At) -> Result<Opened> {
     let repository = folder(context, database).await?;
     match (Opened::new(repository.clone()).await, at) {
-        (
-            Err(Error::Repository(error @ (repo::Error::Missing { .. } | repo::Error::Damaged { .. }))),
-            At::Backup(_),
-        ) => {
+        // The store was reached and the key fits: what fails now is the ledger, or a session of its entries.
+        (Err(Error::Repository(error)), At::Backup(_)) if !error.is_transient() => {
             let left = format!("{error}; the ledger is left aside, because a restore of a named backup needs none");
             context.warn("ledger-unreadable", left);
             Opened::without_ledger(repository)

@@ -24,7 +24,7 @@ pub struct ServerFacts {
     pub version: String,
     /// `pg_control_system()`: identifies the cluster and all its standbys.
     pub system_identifier: u64,
-    /// Timeline of the latest checkpoint.
+    /// The timeline that a primary writes to; on a standby, that of the latest restartpoint.
     pub timeline: Tli,
     /// Redo position of the latest checkpoint; on a standby, of the latest restartpoint.
     pub checkpoint_redo: Lsn,
@@ -122,7 +122,11 @@ fn may_wait_for(names: &str, application_name: &str) -> bool {
 /// Databases that are dropped under one reading after the other: who drops that many will be done soon.
 const TRIES: u32 = 20;
 
-const CONTROL: &str = "SELECT s.system_identifier, c.timeline_id, c.redo_lsn::text, pg_catalog.pg_is_in_recovery(), \
+// After a promotion the last checkpoint is of the old timeline until the first one on the new is done, minutes later:
+// a primary is asked where it writes.
+const CONTROL: &str = "SELECT s.system_identifier, CASE WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id ELSE \
+     ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int4 \
+     END, c.redo_lsn::text, pg_catalog.pg_is_in_recovery(), \
      (SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = 10) \
      FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c";
 

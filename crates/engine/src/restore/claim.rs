@@ -65,7 +65,13 @@ impl Claim {
                     "Wait for its end, or restore into another directory.",
                 ));
             }
-            marked => marked?,
+            marked => marked.inspect_err(|_| {
+                // Half a mark would be taken for another restore's. Best effort, as all cleaning up.
+                let _ = std::fs::remove_file(&mark);
+                if made {
+                    let _ = std::fs::remove_dir(path);
+                }
+            })?,
         }
         // From here on the place is ours, and ours to clean up.
         let directory = open(path);

@@ -112,8 +112,9 @@ fn quoted(value: &[u8]) -> Vec<u8> {
 fn without_ours(content: &[u8]) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
     while let Some(begin) = lines.iter().position(|line| is(line, BEGIN)) {
-        let end = lines.iter().skip(begin).position(|line| is(line, END));
-        lines.drain(begin..=begin + end.unwrap_or(0));
+        let mut inside = lines.iter().skip(begin + 1).take_while(|line| !is(line, BEGIN));
+        let end = inside.position(|line| is(line, END)).map_or(0, |at| at + 1);
+        lines.drain(begin..=begin + end);
     }
     while let Some(note) = lines.iter().position(|line| is(line, NOTE)) {
         let set = lines.get(note + 1).is_some_and(|line| is(line, ARCHIVE_MODE));

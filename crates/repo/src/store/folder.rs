@@ -17,7 +17,11 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     let existing = path.ancestors().skip(2).find(|ancestor| ancestor.exists());
     DirBuilder::new().recursive(true).mode(PRIVATE).create(path)?;
     if fs::read_dir(path)?.next().is_none() {
-        fs::set_permissions(path, Permissions::from_mode(PRIVATE))?;
+        match fs::set_permissions(path, Permissions::from_mode(PRIVATE)) {
+            // Another's folder, prepared for us: who may look into it is that one's decision.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            outcome => outcome?,
+        }
     }
     for directory in path.ancestors() {
         match sync(directory) {
