@@ -163,6 +163,27 @@ fn a_newer_format_is_refused_by_name() {
     ));
 }
 
+#[test]
+fn a_plain_object_with_a_flipped_preamble_is_damaged_and_a_newer_one_is_not() {
+    let bytes = super::seal_plain(Kind::Identity, &1, b"x");
+    let open = |bytes: &[u8]| super::open_plain::<u8>("identity", bytes, Kind::Identity);
+    assert_eq!(open(&bytes).unwrap().head, 1);
+    for at in [8, 9, 12, 13, 14, 15] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 64;
+        assert!(matches!(open(&flipped), Err(Error::Damaged { .. })), "byte {at}");
+        let end = flipped.len() - 32;
+        let hash = blake3::hash(&flipped[..end]);
+        flipped[end..].copy_from_slice(hash.as_bytes());
+        assert!(matches!(open(&flipped), Err(Error::Unsupported { .. })), "byte {at}");
+        // Another format may end in another way.
+        assert!(
+            matches!(open(&flipped[..end]), Err(Error::Unsupported { .. })),
+            "byte {at}"
+        );
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_panic_the_opener(bytes: Vec<u8>) {
