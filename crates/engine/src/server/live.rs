@@ -41,6 +41,8 @@ struct Seen {
     timeline: Tli,
     /// Whether a commit could wait for our stream: then it never says that anything is flushed.
     may_be_waited_for: bool,
+    /// Whether the server gives up a slot that holds too much WAL.
+    slots_are_limited: bool,
 }
 
 impl LiveServer {
@@ -103,6 +105,7 @@ impl Server for LiveServer {
             system_identifier: facts.system_identifier,
             timeline: facts.timeline,
             may_be_waited_for: facts.commits_may_wait_for(self.conninfo.application_name()),
+            slots_are_limited: facts.max_slot_wal_keep_mebibytes.is_some(),
         });
         session.close().await;
         Ok(facts)
@@ -111,6 +114,16 @@ impl Server for LiveServer {
     async fn reserve_wal(&self) -> Result<Box<dyn ReservedWal>> {
         let mut replication = self.replication().await?;
         let silent = self.seen.get().is_none_or(|seen| seen.may_be_waited_for);
+        if silent && self.seen.get().is_some_and(|seen| seen.slots_are_limited) {
+            // A slot that never moves would be given up in a long backup, and the stream with it.
+            let why = "a stream that acknowledges nothing, so that no commit waits for it, would overrun a slot's max_slot_wal_keep_size";
+            return Ok(Box::new(Reserved {
+                replication,
+                slot: None,
+                unprotected: Some(why.into()),
+                silent,
+            }));
+        }
         let name = format!("lastgood_backup_{}", hex::encode(self.runtime.random::<6>()));
         let slot = SlotName::new(&name).map_err(|_| crate::Error::Failed {
             code: "slot-name",

@@ -40,10 +40,11 @@ pub(super) async fn check(
     let (out, err) = (scratch.root.join("amcheck.out"), scratch.root.join("amcheck.err"));
     let mut command = Command::new(&program);
     command.env_clear().env("HOME", &scratch.root).current_dir("/");
-    // A setting of the database must not end the check half-way, nor keep the extension from being made.
+    // A setting of the database must not end the check half-way, nor keep the extension from being made, nor put
+    // what is said into words that are not judged.
     command.env(
         "PGOPTIONS",
-        "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off",
+        "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off -c lc_messages=C",
     );
     command
         .stdin(Stdio::null())

@@ -50,9 +50,10 @@ pub(super) async fn check(
     }
     // Nobody connects to template0 anywhere, and nothing is in it.
     for name in closed.iter().filter(|name| *name != "template0") {
-        findings
-            .unchecked
-            .push(format!("the database {name} allows no connections"));
+        context.warn(
+            "not-read",
+            format!("the database {name} allows no connections, at the source either: nothing in it was read"),
+        );
     }
     let (mut read, mut tables, mut rows, mut indexes) = (0u64, 0u64, 0u64, 0u64);
     for (number, database) in databases.iter().enumerate() {
@@ -156,9 +157,10 @@ impl Database<'_> {
         }
         if let Some(first) = others.first() {
             let (count, database) = (others.len(), self.name);
-            self.findings.unchecked.push(format!(
-                "{count} tables of {database} that are no heaps were not read, such as {first}"
-            ));
+            self.context.warn(
+                "not-read",
+                format!("{count} tables of {database} that are no heaps were not read, such as {first}"),
+            );
         }
         for gone in relations.iter().filter(|relation| relation.database == self.name) {
             if !seen.contains(&(gone.schema.clone(), gone.table.clone())) {
@@ -252,10 +254,13 @@ impl Database<'_> {
         };
         if count == 0 && *estimate > MANY_ROWS {
             let (schema, table) = key;
-            self.findings.unchecked.push(format!(
-                "{schema}.{table} in {} is empty, and the source estimated {estimate} rows: was it emptied just before?",
-                self.name
-            ));
+            self.context.warn(
+                "rows-differ",
+                format!(
+                    "{schema}.{table} in {} is empty, and the source estimated {estimate} rows: was it emptied just before?",
+                    self.name
+                ),
+            );
             return;
         }
         let far = *estimate > MANY_ROWS && (count > estimate * LARGE_DIFFERENCE || count < estimate / LARGE_DIFFERENCE);

@@ -21,3 +21,4 @@ mod sizes;
 mod storms;
 mod tablespaces;
 mod timelines;
+mod verifications;
