@@ -104,8 +104,9 @@ fn check_trusted(path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).map_err(|error| Error::file("look at", path, error))?;
     let us = rustix::process::geteuid().as_raw();
-    let ours = [0, us].contains(&metadata.uid());
-    if ours && metadata.mode() & 0o022 == 0 {
+    let caller = caller(us, std::env::var("SUDO_UID").ok().as_deref());
+    let ours = [0, us, caller].contains(&metadata.uid());
+    if ours && metadata.mode() & others(metadata.uid(), metadata.gid()) == 0 {
         return Ok(());
     }
     let shown = path.display();
@@ -119,6 +120,18 @@ fn check_trusted(path: &Path) -> Result<()> {
         format!("{shown} in the current directory {why}"),
         format!("{mend}, or name it with --config {shown} if you trust it."),
     ))
+}
+
+/// The bits that let somebody else than its owner write a file. Where every user has a group of its own (Debian's
+/// way), that group's right is the user's.
+fn others(user: u32, group: u32) -> u32 {
+    if user != 0 && user == group { 0o002 } else { 0o022 }
+}
+
+/// Who became root by sudo means its own files too.
+fn caller(us: u32, sudo: Option<&str>) -> u32 {
+    let before = sudo.filter(|_| us == 0).and_then(|uid| uid.parse().ok());
+    before.unwrap_or(us)
 }
 
 /// The file to read, if any: absolute.

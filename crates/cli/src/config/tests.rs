@@ -180,6 +180,14 @@ fn a_name_that_nobody_configured_is_not_found_and_the_like_one_is_shown() {
 }
 
 #[test]
+fn who_became_root_by_sudo_is_trusted_as_before_and_nobody_else() {
+    assert_eq!(super::caller(0, Some("1000")), 1000);
+    assert_eq!(super::caller(0, None), 0);
+    assert_eq!(super::caller(0, Some("x")), 0);
+    assert_eq!(super::caller(1000, Some("1001")), 1000);
+}
+
+#[test]
 fn a_file_that_others_can_write_is_read_only_if_it_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
@@ -195,4 +203,8 @@ fn a_file_that_others_can_write_is_read_only_if_it_is_named() {
         assert_eq!(load(None, mode).unwrap_err().code(), "configuration-untrusted");
         assert!(load(Some(&path), mode).is_ok());
     }
+    assert_eq!(
+        [super::others(1000, 1000), super::others(1000, 100), super::others(0, 0)],
+        [2, 0o22, 0o22]
+    );
 }
