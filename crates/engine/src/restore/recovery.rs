@@ -46,6 +46,19 @@ pub(super) fn clean_up(root: &Path, owner: Option<Ids>) -> Result<()> {
     replace(root, &content, owner)
 }
 
+/// Whether the restored configuration sets `name`, apart from what stands in the block of ours.
+pub(super) fn source_sets(root: &Path, name: &str) -> bool {
+    let read = |file: &str| std::fs::read(root.join(file)).unwrap_or_default();
+    [read("postgresql.conf"), without_ours(&read(FILE))]
+        .iter()
+        .flat_map(|content| content.split(|byte| *byte == b'\n'))
+        .any(|line| {
+            let line = line.trim_ascii_start().to_ascii_lowercase();
+            let rest = line.strip_prefix(name.as_bytes()).and_then(<[u8]>::first);
+            rest.is_some_and(|next| next.is_ascii_whitespace() || *next == b'=')
+        })
+}
+
 /// Whole or not at all: a server that finds half a file does not start.
 fn replace(root: &Path, content: &[u8], owner: Option<Ids>) -> Result<()> {
     let staged = root.join("postgresql.auto.conf.lastgood");
@@ -164,6 +177,20 @@ mod tests {
         let cleaned = cleaned(&content);
         assert_eq!(cleaned.matches(ARCHIVE_MODE).count(), 1);
         assert!(!cleaned.contains("hot_standby") && cleaned.contains("port = 1\n"));
+    }
+
+    #[test]
+    fn what_the_source_set_is_told_from_what_the_recovery_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let sets = |name| source_sets(folder.path(), name);
+        std::fs::write(folder.path().join(FILE), format!("{BEGIN}\nhba_file = 'x'\n{END}\n")).unwrap();
+        assert!(!sets("hba_file"));
+        std::fs::write(
+            folder.path().join("postgresql.conf"),
+            " HBA_file='/etc/x'\n#ident_file = 'y'\n",
+        )
+        .unwrap();
+        assert!(sets("hba_file") && !sets("hba") && !sets("ident_file"));
     }
 
     #[test]

@@ -167,15 +167,11 @@ async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan
 }
 
 /// A `data_directory` in the restored configuration leads a server that is started here to the directory that it
-/// names: the source's. No setting elsewhere in the directory overrules it, only the command line does.
+/// names: the source's. No setting elsewhere in the directory overrules it, only the command line does. And files
+/// that say who is let in, where they lie elsewhere, are the source's too: they count again once the settings of the
+/// recovery are gone.
 fn settings_elsewhere(context: &Context, root: &Path) {
-    let content = std::fs::read(root.join("postgresql.conf")).unwrap_or_default();
-    let says = |line: &[u8]| {
-        line.trim_ascii_start()
-            .to_ascii_lowercase()
-            .starts_with(b"data_directory")
-    };
-    if content.split(|byte| *byte == b'\n').any(says) {
+    if recovery::source_sets(root, "data_directory") {
         context.warn(
             "data-directory-elsewhere",
             format!(
@@ -183,6 +179,17 @@ fn settings_elsewhere(context: &Context, root: &Path) {
                 root.join("postgresql.conf").display()
             ),
         );
+    }
+    for name in ["hba_file", "ident_file"] {
+        if recovery::source_sets(root, name) {
+            context.warn(
+                "access-elsewhere",
+                format!(
+                    "the source sets {name}: a server that is started by hand after the recovery lets in whom that file names, not whom the one in {} does; remove the line from its configuration if that is not meant",
+                    root.display()
+                ),
+            );
+        }
     }
 }
 
