@@ -65,6 +65,8 @@ pub enum Kind {
     Wal = 48,
     /// A timeline history file.
     History = 49,
+    /// A moment until which nothing more was written.
+    Mark = 51,
     /// What a verification found.
     Report = 64,
 }

@@ -32,6 +32,32 @@ pub fn wal_run(generation: u64, timeline: u32, segment: u64, start: u64) -> Stri
     format!("wal/{generation}/{timeline:08X}/{segment:016x}/{start:016x}")
 }
 
+/// What the names of all open runs of one segment begin with.
+pub fn wal_segment(generation: u64, timeline: u32, segment: u64) -> String {
+    format!("wal/{generation}/{timeline:08X}/{segment:016x}/")
+}
+
+/// The run of a finished segment that begins at `start`, in the segment whose first byte is `segment`.
+pub fn wal_done(generation: u64, timeline: u32, segment: u64, start: u64) -> String {
+    format!("wal/{generation}/{timeline:08X}/done/{segment:016x}/{start:016x}")
+}
+
+/// What the names of all runs of finished segments of one timeline begin with.
+pub fn wal_all_done(generation: u64, timeline: u32) -> String {
+    format!("wal/{generation}/{timeline:08X}/done/")
+}
+
+/// What the names of all coverage marks of one timeline begin with.
+pub fn wal_marks(generation: u64, timeline: u32) -> String {
+    format!("marks/{generation}/{timeline:08X}/")
+}
+
+/// The mark that nothing came after `position` until `at`, microseconds since 1970-01-01 UTC. Names of one timeline
+/// sort by both.
+pub fn wal_mark(generation: u64, timeline: u32, position: u64, at: u64) -> String {
+    format!("marks/{generation}/{timeline:08X}/{position:016x}-{at:016x}")
+}
+
 /// The history file of `timeline`.
 pub fn wal_history(generation: u64, timeline: u32) -> String {
     format!("wal/{generation}/{timeline:08X}.history")
@@ -49,7 +75,9 @@ pub fn largest(name: &str) -> u64 {
         "identity" | "keys" | "sessions" => 1 << 20,
         "ledger" => 2 << 20,
         // A run of 16 MiB that does not compress, its facts, its directory and its ends.
-        "wal" => 18 << 20,
+        // In a finished segment an index is added, which in the worst case is about as long.
+        "wal" => 48 << 20,
+        "marks" => 1 << 20,
         "files" => 64 << 20,
         _ => 1 << 30,
     }

@@ -16,6 +16,8 @@ pub(crate) const OBJECT_TARGET: usize = 8 << 20;
 pub(crate) const FRAME_RECORD: usize = 11;
 /// Metadata compresses well at once; higher levels spend a database's CPU on little.
 const LEVEL: i32 = 3;
+/// WAL comes fast, and its pages of zeroes and images compress at any level.
+const WAL_LEVEL: i32 = 1;
 
 /// Packs raw frames.
 pub(crate) struct Packer(zstd::bulk::Compressor<'static>);
@@ -23,6 +25,11 @@ pub(crate) struct Packer(zstd::bulk::Compressor<'static>);
 impl Packer {
     pub(crate) fn new() -> Result<Packer> {
         zstd::bulk::Compressor::new(LEVEL).map(Packer).map_err(no_context)
+    }
+
+    /// For WAL.
+    pub(crate) fn for_wal() -> Result<Packer> {
+        zstd::bulk::Compressor::new(WAL_LEVEL).map(Packer).map_err(no_context)
     }
 
     /// Seals `raw` as the next frame of `draft`, compressed if that makes it smaller.

@@ -2,17 +2,25 @@
 //!
 //! Invariants: the first run of a segment begins at its first byte and every other where one ends, so what is
 //! covered is known without a listing; a byte that was stored is never contradicted.
+//!
+//! A segment is stored twice in its life: in *open* runs as it comes, then, once it is complete, in *finished* ones
+//! that begin at fixed places and carry an index. Then the open ones go.
 
 mod append;
 mod assemble;
-mod chain;
+mod coverage;
+mod done;
 mod history;
+pub mod index;
+mod mark;
 mod run;
 
 pub use append::{append_run, contiguous_end};
 pub use assemble::{Assembly, assemble};
-pub use chain::Chain;
+pub use coverage::{Coverage, coverage, timelines};
+pub use done::{DoneDraft, Finish, finish_segment, is_done, read_index};
 pub use history::{MAX_HISTORY, put_history, read_history};
+pub use mark::{Mark, newest_mark, put_mark};
 pub use run::{Run, read_run, seal_run};
 
 #[cfg(feature = "fuzzing")]
@@ -69,11 +77,31 @@ impl WalStream {
         self.segment_of(position).saturating_add(self.segment_size)
     }
 
-    /// The name of the run that begins at `start`.
+    /// Where the finished run begins that holds the byte at `position`.
+    pub fn done_start(&self, position: u64) -> u64 {
+        let segment = self.segment_of(position);
+        segment + (position - segment) / MAX_RUN as u64 * MAX_RUN as u64
+    }
+
+    /// Where the finished run ends that holds the byte at `position`.
+    pub fn done_end(&self, position: u64) -> u64 {
+        let end = self.done_start(position).saturating_add(MAX_RUN as u64);
+        end.min(self.segment_end(position))
+    }
+
+    /// The name of the finished run that holds the byte at `position`.
+    pub fn done_name(&self, position: u64) -> String {
+        let (segment, start) = (self.segment_of(position), self.done_start(position));
+        names::wal_done(self.generation, self.timeline, segment, start)
+    }
+
+    /// The name of the open run that begins at `start`.
     pub fn run_name(&self, start: u64) -> String {
         names::wal_run(self.generation, self.timeline, self.segment_of(start), start)
     }
 }
 
+#[cfg(test)]
+mod done_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,9 @@ use crate::{Error, Result, runtime::Rng, session::Session};
 
 use super::{Codec, Directory, END_MAGIC, Frame, HEADER, Kind, ObjectKey, TAG, TRAILER, nonce, preamble};
 
+/// The most that a draft's buffer grows at once, beyond what is needed.
+const GROWTH: usize = 1 << 20;
+
 /// A sealed object that is still growing.
 pub struct Draft {
     name: String,
@@ -116,6 +119,11 @@ impl Draft {
 
     fn seal(&mut self, plain: &[u8], part: u32, number: u64) -> Result<u32> {
         let start = self.bytes.len();
+        let needed = plain.len() + TAG;
+        if self.bytes.capacity() - start < needed {
+            // By bounded steps: doubling would take twice the memory of a large object.
+            self.bytes.reserve_exact(needed.max(start.clamp(GROWTH / 16, GROWTH)));
+        }
         let sealed = u32::try_from(plain.len() + TAG).map_err(|_| self.too_large())?;
         self.bytes.extend_from_slice(plain);
         let tag = self

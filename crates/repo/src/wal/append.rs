@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, ledger::Lsn, repository::Repository, session::Session, store::Put};
 
-use super::{Chain, WalStream, run::OpenRun, seal_run};
+use super::{WalStream, is_done, run::OpenRun, seal_run};
 
 /// Stores `bytes` as the run that begins at `start`, and says where the run under that name ends.
 ///
@@ -34,25 +34,36 @@ pub async fn append_run(
 }
 
 /// Where the WAL that is here without a gap ends, seen from `from`: the position at which a receiver goes on.
-/// Equal to `from` or before it if nothing reaches it. Reads every run from the segment of `from` on.
+/// Equal to `from` or before it if nothing reaches it. Finished runs are known by their names; every open one from
+/// there on is read.
 pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u64) -> Result<u64> {
-    let mut chain = Chain::of_segment(*stream, from);
-    while let Some(name) = chain.next_name() {
-        let Some(mut run) = OpenRun::read(repository, stream, chain.position()).await? else {
+    let done = |position| is_done(repository, stream, position);
+    let mut position = match done(from).await? {
+        true => stream.done_end(from),
+        false => stream.segment_of(from),
+    };
+    while position < u64::MAX {
+        if stream.done_start(position) == position && done(position).await? {
+            position = stream.done_end(position);
+            continue;
+        }
+        let Some(mut run) = OpenRun::read(repository, stream, position).await? else {
+            // Open runs go once their segment is finished: it may have been, since we looked.
+            if stream.done_start(position) < position && done(position).await? {
+                position = stream.done_end(position);
+                continue;
+            }
             break;
         };
         // What does not open is not there.
         while run.next()?.is_some() {}
-        chain.found(run.end()).map_err(|what| what.of(&name))?;
-        if chain.is_complete() && chain.position() < u64::MAX {
-            chain = Chain::of_segment(*stream, chain.position());
-        }
+        position = run.end();
     }
-    Ok(chain.position())
+    Ok(position)
 }
 
 /// Checks that what is stored from `start` on and `bytes` are equal as far as both go. Everything stored is opened.
-fn check_same(stream: &WalStream, stored: &mut OpenRun, start: u64, bytes: &[u8]) -> Result<()> {
+pub(super) fn check_same(stream: &WalStream, stored: &mut OpenRun, start: u64, bytes: &[u8]) -> Result<()> {
     let mut theirs = bytes;
     while let Some(piece) = stored.next()? {
         let differs = piece.bytes.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);

@@ -1,8 +1,8 @@
 //! Consecutive WAL out of runs.
 
-use crate::{Error, Result, bytes_codec::Malformed, repository::Repository};
+use crate::{Error, Result, names, repository::Repository};
 
-use super::{Chain, Run, WalStream, run::OpenRun};
+use super::{Run, WalStream, is_done, run::OpenRun};
 
 /// Yields the bytes from one position to another, in order, without a gap. Holds one run at a time, and of what is in it
 /// one frame.
@@ -10,7 +10,8 @@ use super::{Chain, Run, WalStream, run::OpenRun};
 pub struct Assembly {
     repository: Repository,
     stream: WalStream,
-    chain: Chain,
+    /// Where the next run is to begin; none before the first was looked for.
+    next: Option<u64>,
     /// The run whose bytes are being yielded.
     open: Option<OpenRun>,
     from: u64,
@@ -23,7 +24,7 @@ impl Assembly {
         Assembly {
             repository: repository.clone(),
             stream,
-            chain: Chain::of_segment(stream, from),
+            next: None,
             open: None,
             from,
             to,
@@ -41,33 +42,66 @@ impl Assembly {
             while let Some(run) = &mut self.open {
                 match run.next()? {
                     Some(piece) => {
+                        // A finished run may begin before what was yielded last.
                         if let Some(wanted) = part(piece, self.from, self.to) {
+                            self.from = wanted.end();
                             return Ok(Some(wanted));
                         }
                     }
                     None => self.open = None,
                 }
             }
-            if self.chain.position() >= self.to || self.from >= self.to {
+            if self.from >= self.to || self.next.is_some_and(|next| next >= self.to) {
                 return Ok(None);
             }
-            self.open = Some(self.next_run().await?);
+            let run = self.next_run().await?;
+            self.next = Some(run.end());
+            self.open = Some(run);
         }
     }
 
-    async fn next_run(&mut self) -> Result<OpenRun> {
-        let start = self.chain.position();
-        let Some(name) = self.chain.next_name() else {
-            return Err(Malformed("no WAL can come after it").of(&self.stream.run_name(start)));
+    /// The run that holds the next byte. Once a segment is finished its open runs go, also while they are read: then the
+    /// finished ones go on.
+    async fn next_run(&self) -> Result<OpenRun> {
+        let (repository, stream) = (&self.repository, &self.stream);
+        let Some(position) = self.next else {
+            // Somewhere inside a segment: an open run that holds the byte is found from the segment's first one only.
+            return match is_done(repository, stream, self.from).await? {
+                true => self.at(stream.done_start(self.from)).await,
+                false => self.at(stream.segment_of(self.from)).await,
+            };
         };
-        let Some(run) = OpenRun::read(&self.repository, &self.stream, start).await? else {
-            return Err(Error::Missing { name });
-        };
-        self.chain.found(run.end()).map_err(|what| what.of(&name))?;
-        if self.chain.is_complete() && run.end() < u64::MAX {
-            self.chain = Chain::of_segment(self.stream, run.end());
+        self.at(position).await
+    }
+
+    async fn at(&self, position: u64) -> Result<OpenRun> {
+        let at_start = self.stream.done_start(position) == position;
+        if at_start && let Some(run) = self.finished(position).await? {
+            return Ok(run);
         }
-        Ok(run)
+        if let Some(run) = OpenRun::read(&self.repository, &self.stream, position).await? {
+            return Ok(run);
+        }
+        match self.finished(position).await? {
+            Some(run) => Ok(run),
+            None => Err(self.missing(position).await),
+        }
+    }
+
+    async fn finished(&self, position: u64) -> Result<Option<OpenRun>> {
+        OpenRun::finished(&self.repository, &self.stream, position).await
+    }
+
+    /// Either name would do. Of a segment of which there are open runs, one of those is missing.
+    async fn missing(&self, position: u64) -> Error {
+        let stream = &self.stream;
+        let open = names::wal_segment(stream.generation, stream.timeline, stream.segment_of(position));
+        let any = self.repository.store().list_after(&open, "", 1).await;
+        let name = match any.is_ok_and(|found| found.is_empty()) && stream.done_start(position) == position {
+            true => stream.done_name(position),
+            false => stream.run_name(position),
+        };
+        Error::Missing { name }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Error, Result,
     bytes_codec::Malformed,
     decimal,
-    envelope::{Codec, Finished, Kind, Opener, Sealed},
+    envelope::{Codec, Draft, Finished, Kind, Opener, Sealed},
     ledger::Lsn,
     repository::Repository,
     series::Packer,
@@ -19,10 +19,13 @@ use super::{MAX_RUN, WAL_FRAME, WalStream};
 /// Section of a frame: facts.
 const FACTS: u8 = 0;
 /// Section of a frame: bytes of WAL.
-const WAL: u8 = 1;
-/// The last section that this format names; those after [`WAL`] are an index, made from the bytes by who needs
-/// it.
-const LAST_SECTION: u8 = 6;
+pub(super) const WAL: u8 = 1;
+/// Section of a frame: the index's summary, block references and transactions.
+pub(super) const SUMMARY: u8 = 2;
+pub(super) const BLOCKS: u8 = 3;
+pub(super) const TRANSACTIONS: u8 = 4;
+/// The last section that this format names.
+const LAST_SECTION: u8 = TRANSACTIONS;
 /// The largest frame of facts, bytes.
 const MAX_FACTS: u32 = 64 << 10;
 
@@ -53,7 +56,7 @@ impl Run {
     }
 }
 
-/// Seals the run that begins at `start`.
+/// Seals the open run that begins at `start`.
 ///
 /// # Errors
 /// [`Error::Damaged`] if `bytes` are none, more than [`MAX_RUN`], or leave the segment.
@@ -64,26 +67,60 @@ pub fn seal_run(
     start: u64,
     bytes: &[u8],
 ) -> Result<Finished> {
-    let name = stream.run_name(start);
-    let end = check_extent(stream, start, bytes.len()).map_err(|what| what.of(&name))?;
-    let facts = Facts {
-        generation: stream.generation,
-        timeline: stream.timeline,
-        segment_size: stream.segment_size,
-        start: Lsn(start),
-        end: Lsn(end),
-    };
-    let json = serde_json::to_vec(&facts).map_err(|_| Malformed("it cannot be said in JSON").of(&name))?;
-    // Frames never grow by being packed: so the object is never moved while it grows, which would need it twice.
-    let capacity = bytes.len() + (bytes.len() / WAL_FRAME + 4) * 64 + json.len() + (1 << 10);
-    let mut draft = repository.draft(session, Kind::Wal, name, capacity)?;
-    draft.frame(&json, json.len(), Codec::Stored)?;
-    let (mut packer, mut sections) = (Packer::new()?, vec![FACTS]);
+    let mut draft = RunDraft::new(repository, session, stream, stream.run_name(start), start, bytes.len())?;
     for frame in bytes.chunks(WAL_FRAME) {
-        packer.seal(&mut draft, frame)?;
-        sections.push(WAL);
+        draft.section(WAL, frame)?;
     }
-    draft.finish(sections)
+    draft.finish()
+}
+
+/// A run that is being sealed, frame by frame.
+pub(super) struct RunDraft {
+    draft: Draft,
+    packer: Packer,
+    sections: Vec<u8>,
+}
+
+impl RunDraft {
+    /// Begins the run `name`, of `length` bytes of WAL.
+    pub(super) fn new(
+        repository: &Repository,
+        session: &Session,
+        stream: &WalStream,
+        name: String,
+        start: u64,
+        length: usize,
+    ) -> Result<RunDraft> {
+        let end = check_extent(stream, start, length).map_err(|what| what.of(&name))?;
+        let facts = Facts {
+            generation: stream.generation,
+            timeline: stream.timeline,
+            segment_size: stream.segment_size,
+            start: Lsn(start),
+            end: Lsn(end),
+        };
+        let json = serde_json::to_vec(&facts).map_err(|_| Malformed("it cannot be said in JSON").of(&name))?;
+        // Frames never grow by being packed; small runs, of which there are many, are not moved while they grow.
+        let capacity = length.min(WAL_FRAME) + json.len() + (1 << 10);
+        let mut draft = repository.draft(session, Kind::Wal, name, capacity)?;
+        draft.frame(&json, json.len(), Codec::Stored)?;
+        Ok(RunDraft {
+            draft,
+            packer: Packer::for_wal()?,
+            sections: vec![FACTS],
+        })
+    }
+
+    /// Adds a frame.
+    pub(super) fn section(&mut self, section: u8, raw: &[u8]) -> Result<()> {
+        self.packer.seal(&mut self.draft, raw)?;
+        self.sections.push(section);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Finished> {
+        self.draft.finish(self.sections)
+    }
 }
 
 /// Reads the run that begins at `start`; `None` if there is none.
@@ -112,19 +149,34 @@ pub(crate) struct OpenRun {
 }
 
 impl OpenRun {
-    /// The run that begins at `start`; `None` if there is none.
+    /// The open run that begins at `start`; `None` if there is none.
     pub(super) async fn read(repository: &Repository, stream: &WalStream, start: u64) -> Result<Option<OpenRun>> {
-        let name = stream.run_name(start);
-        let Some(bytes) = repository.store().get(&name).await? else {
+        OpenRun::named(repository, stream, &stream.run_name(start), start).await
+    }
+
+    /// The finished run that holds the byte at `position`; `None` if there is none.
+    pub(super) async fn finished(
+        repository: &Repository,
+        stream: &WalStream,
+        position: u64,
+    ) -> Result<Option<OpenRun>> {
+        let start = stream.done_start(position);
+        OpenRun::named(repository, stream, &stream.done_name(position), start).await
+    }
+
+    async fn named(repository: &Repository, stream: &WalStream, name: &str, start: u64) -> Result<Option<OpenRun>> {
+        let Some(bytes) = repository.store().get(name).await? else {
             return Ok(None);
         };
-        let sealed = repository.open_bytes(Kind::Wal, &name, bytes).await?;
+        let sealed = repository.open_bytes(Kind::Wal, name, bytes).await?;
         OpenRun::new(sealed, stream, start).map(Some)
     }
 
     pub(crate) fn new(sealed: Sealed, stream: &WalStream, start: u64) -> Result<OpenRun> {
         let mut opener = Opener::new()?;
-        let end = check_facts(&sealed, &mut opener, stream, start)?;
+        check_sections(&sealed)?;
+        let facts = sealed.read(&mut opener, 0)?;
+        let end = check_facts(&sealed, &facts, stream, start)?;
         Ok(OpenRun {
             sealed,
             opener,
@@ -172,8 +224,8 @@ impl OpenRun {
     }
 }
 
-/// Checks that `sealed` is the run that begins at `start`; where it ends.
-fn check_facts(sealed: &Sealed, opener: &mut Opener, stream: &WalStream, start: u64) -> Result<u64> {
+/// Refuses an object whose frames are not those of a run.
+pub(super) fn check_sections(sealed: &Sealed) -> Result<()> {
     let name = sealed.name();
     let sections = &sealed.directory.extra;
     let frames = &sealed.directory.frames;
@@ -190,8 +242,14 @@ fn check_facts(sealed: &Sealed, opener: &mut Opener, stream: &WalStream, start: 
     if frames.first().is_some_and(|facts| facts.raw > MAX_FACTS) {
         return Err(Malformed("its facts are too large").of(name));
     }
-    let facts: Facts =
-        serde_json::from_slice(&sealed.read(opener, 0)?).map_err(|_| Malformed("its facts cannot be read").of(name))?;
+    Ok(())
+}
+
+/// Checks that `sealed`, whose frame 0 is `facts`, is the run that begins at `start`; where it ends.
+pub(super) fn check_facts(sealed: &Sealed, facts: &[u8], stream: &WalStream, start: u64) -> Result<u64> {
+    let name = sealed.name();
+    let (sections, frames) = (&sealed.directory.extra, &sealed.directory.frames);
+    let facts: Facts = serde_json::from_slice(facts).map_err(|_| Malformed("its facts cannot be read").of(name))?;
     let wal = sections.iter().zip(frames).filter(|(section, _)| **section == WAL);
     let length = wal.map(|(_, frame)| u64::from(frame.raw)).sum::<u64>();
     let length = usize::try_from(length).map_err(|_| Malformed("it is too long").of(name))?;

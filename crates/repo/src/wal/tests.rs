@@ -7,26 +7,26 @@ use crate::{
 use futures::executor::block_on;
 use proptest::prelude::*;
 
-const SEGMENT: u64 = 1 << 20;
-const FIRST: u64 = 0x1_0000_0000;
+pub(super) const SEGMENT: u64 = 1 << 20;
+pub(super) const FIRST: u64 = 0x1_0000_0000;
 
-fn stream() -> WalStream {
+pub(super) fn stream() -> WalStream {
     WalStream::new(7_300_000_000_000_000_001, 3, SEGMENT).unwrap()
 }
 
 /// The WAL of the test's server: another byte at every position.
-fn wal(from: u64, to: u64) -> Vec<u8> {
+pub(super) fn wal(from: u64, to: u64) -> Vec<u8> {
     (from..to)
         .map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
         .collect()
 }
 
-fn append(folder: &TestFolder, from: u64, to: u64) -> crate::Result<u64> {
+pub(super) fn append(folder: &TestFolder, from: u64, to: u64) -> crate::Result<u64> {
     let bytes = wal(from, to);
     block_on(append_run(&folder.repository, &folder.session, &stream(), from, &bytes))
 }
 
-fn assembled(folder: &TestFolder, from: u64, to: u64) -> (Vec<u8>, crate::Result<()>) {
+pub(super) fn assembled(folder: &TestFolder, from: u64, to: u64) -> (Vec<u8>, crate::Result<()>) {
     let (mut bytes, mut next) = (Vec::new(), from);
     let done = block_on(assemble(&folder.repository, stream(), from, to, |start, piece| {
         assert_eq!(start, next, "a piece does not follow the one before");
@@ -216,29 +216,17 @@ fn a_history_file_is_put_once_and_never_contradicted() {
 
 proptest! {
     #[test]
-    fn a_chain_never_leaves_its_segment(position: u64, ends: Vec<u64>) {
-        let stream = stream();
-        let mut chain = Chain::of_segment(stream, position);
-        for end in ends {
-            let before = chain;
-            match chain.found(end) {
-                Ok(()) => prop_assert!(chain.position() > before.position()),
-                Err(_) => prop_assert_eq!(chain, before),
-            }
-            prop_assert!(chain.position() <= stream.segment_end(position));
-            prop_assert_eq!(chain.next_name().is_none(), chain.is_complete());
-        }
-    }
-
-    #[test]
-    fn any_cuts_of_a_segment_chain_to_its_end(mut cuts in prop::collection::btree_set(1..SEGMENT, 0..20)) {
+    fn any_cuts_of_a_segment_chain_to_its_end(mut cuts in prop::collection::btree_set(1..SEGMENT, 0..8)) {
         cuts.insert(SEGMENT);
-        let mut chain = Chain::of_segment(stream(), FIRST + 77);
+        let folder = FOLDER.with(Clone::clone);
+        let number = folder.1.get();
+        folder.1.set(number + 1);
+        let (segment, mut at) = (number * SEGMENT, number * SEGMENT);
         for cut in cuts {
-            prop_assert_eq!(chain.next_name(), Some(stream().run_name(chain.position())));
-            chain.found(FIRST + cut).unwrap();
+            at = append(&folder.0, at, segment + cut).unwrap();
         }
-        prop_assert!(chain.is_complete());
+        let (bytes, done) = assembled(&folder.0, segment, segment + SEGMENT);
+        prop_assert!(done.is_ok() && bytes == wal(segment, segment + SEGMENT));
     }
 
     #[test]

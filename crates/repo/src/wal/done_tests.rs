@@ -1,0 +1,191 @@
+use futures::executor::block_on;
+
+use super::{
+    tests::{FIRST, SEGMENT, append, assembled, stream, wal},
+    *,
+};
+use crate::{
+    Error,
+    ledger::Lsn,
+    store::Store,
+    test_folder::{TestFolder, reaction},
+};
+
+/// Knows nothing of WAL; its indexes say where they were asked for.
+struct Counting(u64);
+
+impl Finish for Counting {
+    fn bytes(&mut self, start: u64, bytes: &[u8]) {
+        assert_eq!(self.0, start, "a piece does not follow the one before");
+        self.0 += bytes.len() as u64;
+    }
+    fn index(&mut self) -> index::Index {
+        let mut index = index::Index::default();
+        index.summary.last = Some(Lsn(self.0));
+        index
+    }
+}
+
+fn finish(folder: &TestFolder, position: u64) -> crate::Result<()> {
+    let mut counting = Counting(stream().segment_of(position));
+    block_on(finish_segment(
+        &folder.repository,
+        &folder.session,
+        &stream(),
+        position,
+        &mut counting,
+    ))
+}
+
+fn names(folder: &TestFolder) -> Vec<String> {
+    let listed = block_on(folder.repository.store().list_after("wal/", "", 1000)).unwrap();
+    listed.into_iter().map(|object| object.name).collect()
+}
+
+/// Three open runs of one segment, and one of the next.
+fn folder() -> TestFolder {
+    let folder = TestFolder::new();
+    for pair in [0, 5, 300_000, SEGMENT, SEGMENT + 9].windows(2) {
+        append(&folder, FIRST + pair[0], FIRST + pair[1]).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_finished_segment_replaces_its_open_runs_and_reads_the_same() {
+    let folder = folder();
+    finish(&folder, FIRST + 77).unwrap();
+    let open = stream().run_name(FIRST + SEGMENT);
+    assert_eq!(names(&folder), [open, stream().done_name(FIRST)]);
+    for (from, to) in [(0, SEGMENT + 9), (3, 4), (299_999, SEGMENT + 1)] {
+        let (bytes, done) = assembled(&folder, FIRST + from, FIRST + to);
+        done.unwrap();
+        assert!(bytes == wal(FIRST + from, FIRST + to), "{from} to {to}");
+    }
+    let index = block_on(read_index(&folder.repository, &stream(), FIRST + 5))
+        .unwrap()
+        .unwrap();
+    assert_eq!(index.summary.last, Some(Lsn(FIRST + SEGMENT)));
+    let content = blake3::hash(&wal(FIRST, FIRST + SEGMENT)).to_hex().to_string();
+    assert_eq!(index.summary.content, content);
+    let end = block_on(contiguous_end(&folder.repository, &stream(), FIRST)).unwrap();
+    assert_eq!(end, FIRST + SEGMENT + 9);
+    // Once more, as after a crash before the open runs were removed.
+    append(&folder, FIRST, FIRST + 5).unwrap();
+    finish(&folder, FIRST).unwrap();
+    assert_eq!(names(&folder).len(), 2);
+}
+
+#[test]
+fn a_segment_with_a_hole_is_not_finished_and_nothing_of_it_goes() {
+    let folder = TestFolder::new();
+    append(&folder, FIRST, FIRST + 5).unwrap();
+    append(&folder, FIRST + 6, FIRST + SEGMENT).unwrap();
+    assert_eq!(reaction(finish(&folder, FIRST)), "missing");
+    assert_eq!(names(&folder).len(), 2);
+}
+
+#[test]
+fn a_reader_goes_on_when_a_segment_is_finished_under_its_hands() {
+    let folder = folder();
+    let mut reading = Assembly::new(&folder.repository, stream(), FIRST, FIRST + SEGMENT);
+    let mut bytes = block_on(reading.next()).unwrap().unwrap().bytes.to_vec();
+    assert_eq!(bytes.len(), 5);
+    finish(&folder, FIRST).unwrap();
+    while let Some(run) = block_on(reading.next()).unwrap() {
+        assert_eq!(run.start, FIRST + bytes.len() as u64);
+        bytes.extend_from_slice(&run.bytes);
+    }
+    assert!(bytes == wal(FIRST, FIRST + SEGMENT));
+}
+
+#[test]
+fn a_finished_run_with_other_content_is_never_overwritten() {
+    let folder = folder();
+    let mut other = wal(FIRST, FIRST + SEGMENT);
+    other[9] ^= 1;
+    let mut draft = DoneDraft::new(&folder.repository, &folder.session, &stream(), FIRST).unwrap();
+    draft.bytes(&other).unwrap();
+    let sealing = draft.finish(&index::Index::default()).unwrap();
+    block_on(sealing.store(&folder.repository, &stream())).unwrap();
+    // The segment reads as it was stored first in this form; its open runs stay, whoever is right.
+    let mut draft = DoneDraft::new(&folder.repository, &folder.session, &stream(), FIRST).unwrap();
+    draft.bytes(&wal(FIRST, FIRST + SEGMENT)).unwrap();
+    let again = draft.finish(&index::Index::default()).unwrap();
+    let refused = block_on(again.store(&folder.repository, &stream()));
+    assert!(matches!(refused, Err(Error::TwoServers { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_is_here_is_told_in_stretches() {
+    let folder = folder();
+    let covered = || block_on(coverage(&folder.repository, &stream())).unwrap();
+    assert_eq!(covered(), [(FIRST, FIRST + SEGMENT + 9)]);
+    finish(&folder, FIRST).unwrap();
+    assert_eq!(covered(), [(FIRST, FIRST + SEGMENT + 9)]);
+    append(&folder, FIRST + 3 * SEGMENT, FIRST + 3 * SEGMENT + 1).unwrap();
+    append(&folder, FIRST + 4 * SEGMENT + 5, FIRST + 5 * SEGMENT).unwrap();
+    assert_eq!(
+        covered(),
+        [
+            (FIRST, FIRST + SEGMENT + 9),
+            (FIRST + 3 * SEGMENT, FIRST + 3 * SEGMENT + 1)
+        ],
+        "what no chain reaches is not there"
+    );
+    block_on(folder.repository.store().delete(&stream().done_name(FIRST))).unwrap();
+    assert_eq!(covered()[0], (FIRST + SEGMENT, FIRST + SEGMENT + 9));
+    assert_eq!(reaction(assembled(&folder, FIRST, FIRST + 1).1), "missing");
+    assert_eq!(
+        block_on(timelines(&folder.repository, stream().generation)).unwrap(),
+        [3]
+    );
+    assert_eq!(block_on(timelines(&folder.repository, 1)).unwrap(), [0; 0]);
+}
+
+#[test]
+fn every_damage_to_a_finished_run_is_found_before_its_bytes_or_its_index_are_used() {
+    let folder = folder();
+    finish(&folder, FIRST).unwrap();
+    let name = stream().done_name(FIRST);
+    let good = block_on(folder.repository.store().get(&name)).unwrap().unwrap();
+    for part in 0..64 {
+        let mut bytes = good.to_vec();
+        let at = bytes.len() * part / 64;
+        bytes[at] ^= 4;
+        block_on(folder.repository.store().delete(&name)).unwrap();
+        block_on(folder.repository.store().put_new(&name, bytes.into())).unwrap();
+        assert_eq!(reaction(assembled(&folder, FIRST, FIRST + 1).1), "damaged", "byte {at}");
+        // What the index's reader does not look at it does not judge; it never hands out anything else.
+        if let Ok(index) = block_on(read_index(&folder.repository, &stream(), FIRST)) {
+            assert_eq!(index.unwrap().summary.last, Some(Lsn(FIRST + SEGMENT)), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_reads_back_and_the_furthest_one_counts() {
+    let folder = TestFolder::new();
+    let put = |position, at, replaced| {
+        block_on(put_mark(
+            &folder.repository,
+            &folder.session,
+            &stream(),
+            position,
+            at,
+            replaced,
+        ))
+        .unwrap()
+    };
+    let newest = || block_on(newest_mark(&folder.repository, &stream())).unwrap();
+    assert_eq!(newest(), None);
+    let first = put(FIRST, 1_000_000, None);
+    assert_eq!(newest(), Some(first));
+    let second = put(FIRST, 2_000_000, Some(first));
+    assert_eq!(put(FIRST, 2_000_000, Some(first)), second);
+    assert_eq!(newest(), Some(second));
+    let third = put(FIRST + 1, 1_500_000, None);
+    assert_eq!(newest(), Some(third));
+    let marks = block_on(folder.repository.store().list_after("marks/", "", 9)).unwrap();
+    assert_eq!(marks.len(), 2, "a mark that was replaced is gone");
+}
