@@ -4,6 +4,7 @@
 //! Nothing here prints; whoever watches gets [`event::Event`]s. Time, randomness and workers come from outside, so that
 //! whole backups run in a simulation.
 
+pub mod archive;
 pub mod backup;
 pub mod database;
 pub mod doctor;

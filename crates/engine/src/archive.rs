@@ -1,0 +1,4 @@
+//! The continuous archive of WAL: received as it is written, pushed by the server, and fetched for recovery.
+//!
+//! Invariant: storing never depends on understanding. Bytes that a server sent are kept whatever is in them; what
+//! cannot be read of them is said in the index, and found when a target is planned.
