@@ -192,8 +192,7 @@ impl Cluster {
 
     /// How to connect through its socket. `user` may be any role that its `pg_hba.conf` lets in.
     pub fn conninfo(&self, user: &str, dbname: &str) -> Result<Conninfo> {
-        // A database or role may have a language of its own; what is said here is judged by its words.
-        let text = format!("port={} sslmode=disable options='-c lc_messages=C'", self.start.port);
+        let text = format!("port={} sslmode=disable", self.start.port);
         let socket_dir = self.start.socket_dir.display().to_string();
         let (user, dbname) = (user.to_owned(), dbname.to_owned());
         // As variables nothing needs quoting, and nothing of the real environment leaks in.

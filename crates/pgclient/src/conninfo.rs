@@ -153,6 +153,12 @@ impl Conninfo {
     pub fn application_name(&self) -> &str {
         &self.application_name
     }
+    /// The same with these command-line options for the server's process, instead of its own.
+    pub fn with_options(mut self, options: &str) -> Conninfo {
+        self.options = Some(options.to_owned());
+        self
+    }
+
     /// Command-line options for the server's process.
     pub fn options(&self) -> Option<&str> {
         self.options.as_deref()

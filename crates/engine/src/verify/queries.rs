@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pgclient::{Cluster, Session};
+use pgclient::{Cluster, Conninfo, Session};
 use repo::manifest::{Facts, Relation};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(super) async fn check(
     findings: &mut Findings,
 ) -> Result<()> {
     let superuser = &facts.postgresql.superuser;
-    let session = Session::connect(&cluster.conninfo(superuser, "postgres")?).await?;
+    let session = Session::connect(&conninfo(cluster, superuser, "postgres")?).await?;
     // One with the limit -2 is what a DROP DATABASE that was cut off left; nobody can use it, at the source either.
     let sql =
         "SELECT datname::text, datallowconn FROM pg_catalog.pg_database WHERE datconnlimit <> -2 ORDER BY datname";
@@ -82,6 +82,11 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// A database or role may have a language of its own; what is said here is judged by its words.
+fn conninfo(cluster: &Cluster, superuser: &str, database: &str) -> Result<Conninfo> {
+    Ok(cluster.conninfo(superuser, database)?.with_options("-c lc_messages=C"))
+}
+
 async fn of_database(
     context: &Context,
     cluster: &Cluster,
@@ -90,7 +95,7 @@ async fn of_database(
     relations: &[Relation],
     findings: &mut Findings,
 ) -> Result<Counted> {
-    let session = Session::connect(&cluster.conninfo(superuser, name)?).await?;
+    let session = Session::connect(&conninfo(cluster, superuser, name)?).await?;
     let mut asked = Database {
         context,
         session: &session,
