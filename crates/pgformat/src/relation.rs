@@ -25,6 +25,19 @@ pub enum Fork {
     Init,
 }
 
+impl Fork {
+    /// From the number that WAL holds (`ForkNumber`, `common/relpath.h`).
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Fork::Main,
+            1 => Fork::FreeSpaceMap,
+            2 => Fork::VisibilityMap,
+            3 => Fork::Init,
+            _ => return None,
+        })
+    }
+}
+
 /// A relation file's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RelationFile {

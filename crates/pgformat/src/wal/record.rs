@@ -67,6 +67,8 @@ pub fn is_resource_manager(rmid: u8, major: Option<Major>) -> bool {
 /// A record whose checksum fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
+    /// The version that wrote it; `None` if the walk was not told and met no page's head yet.
+    pub major: Option<Major>,
     /// Where it begins.
     pub lsn: Lsn,
     /// Where the next one may begin: what PostgreSQL calls the record's end. After a switch this is
@@ -156,31 +158,21 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// The data that belongs to the record as a whole, of a record that refers to no data pages:
-    /// empty if it has none, `None` if it refers to pages or is not laid out as servers do.
+    /// The data that belongs to the record as a whole: empty if it has none, `None` if it is not laid out as servers do.
+    /// Of a record with page images the version must be known.
     pub fn main_data(&self) -> Option<&'a [u8]> {
-        let mut rest = self.body();
-        loop {
-            let Some((id, after)) = rest.split_first() else {
-                return Some(rest);
-            };
-            let (length, skip) = match id {
-                255 => (usize::from(*after.first()?), 1),
-                254 => (usize::try_from(u32_at(after, 0)?).ok()?, 4),
-                // Replication origin, and the top-level transaction: not data.
-                253 => {
-                    rest = after.get(2..)?;
-                    continue;
+        let parts = match self.major {
+            Some(major) => self.parts_in(major)?,
+            // Only the header of an image differs from version to version.
+            None => {
+                let parts = self.parts_in(Major::V18)?;
+                if parts.blocks().any(|block| block.image.is_some()) {
+                    return None;
                 }
-                252 => {
-                    rest = after.get(4..)?;
-                    continue;
-                }
-                _ => return None,
-            };
-            // The data header is always the last one: the data is what follows, to the byte.
-            return after.get(skip..).filter(|data| data.len() == length);
-        }
+                parts
+            }
+        };
+        Some(parts.main_data)
     }
 }
 
@@ -191,6 +183,7 @@ mod tests {
 
     fn record(rmid: u8, info: u8, bytes: &[u8]) -> Record<'_> {
         Record {
+            major: Some(Major::V15),
             lsn: Lsn(0x28),
             end: Lsn(0x60),
             prev: Lsn(0),

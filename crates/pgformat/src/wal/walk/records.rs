@@ -89,6 +89,7 @@ impl Walker {
             xid, prev, info, rmid, ..
         } = header;
         let mut record = Record {
+            major: self.major,
             lsn,
             end: aligned(self.position),
             prev,
