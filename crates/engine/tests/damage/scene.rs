@@ -231,7 +231,7 @@ async fn frames(repository: &Repository, kind: Kind, name: &str) -> Vec<Vec<u8>>
 }
 
 /// The same frames under the same name, packed as they were, in a session of their own: what somebody who can write
-/// could put there. As long as the first, so that only its hash tells; but for packs, whose pages are packed otherwise.
+/// could put there. As long as the first, so that only its hash tells; but for packs and WAL, which are packed otherwise.
 pub(crate) async fn seal_again(repository: &Repository, kind: Kind, name: &str) -> Vec<u8> {
     let directory = repository.open_whole(kind, name).await.unwrap().directory;
     let session = repository.begin_session().await.unwrap();
@@ -246,6 +246,6 @@ pub(crate) async fn seal_again(repository: &Repository, kind: Kind, name: &str) 
     }
     let sealed = draft.finish(directory.extra).unwrap().bytes.to_vec();
     let before = repository.store().get(name).await.unwrap().unwrap();
-    assert!(kind == Kind::Pack || sealed.len() == before.len(), "{name}");
+    assert!(matches!(kind, Kind::Pack | Kind::Wal) || sealed.len() == before.len(), "{name}");
     sealed
 }
