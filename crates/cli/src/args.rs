@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
-pub(crate) use acts::{Backup, Command, Completions, Demo, Doctor, Init, List, Restore, Show, Status, Verify};
+pub(crate) use acts::{
+    Backup, Command, Completions, Demo, Doctor, Init, List, Point, Restore, Show, Status, Verify, Window,
+};
 pub(crate) use values::{Compression, Mode, VerifyLevel, check_name, is_conninfo, parse_rate};
 
 /// Brings a PostgreSQL database back to its last good moment, and proves every day that it can.

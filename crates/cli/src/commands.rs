@@ -6,10 +6,12 @@ mod demo;
 mod doctor;
 mod init;
 mod list;
+mod point;
 mod restore;
 mod show;
 mod status;
 mod verify;
+mod window;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -88,6 +90,8 @@ pub(crate) async fn carry_out(run: &Run, command: Command) -> Result<Outcome> {
         Command::Status(args) => status::run(run, &args).await,
         Command::Restore(args) => restore::run(run, args).await,
         Command::Verify(args) => verify::run(run, args).await,
+        Command::Window(args) => window::run(run, &args).await,
+        Command::Point(args) => point::run(run, &args).await,
         Command::Demo(args) => demo::run(run, args).await,
         Command::Completions(args) => Ok(completions::run(&args)),
     }

@@ -12,7 +12,7 @@ use repo::{
     store::{Location, Store},
 };
 
-use crate::{Error, Result, event::Context, restore::At};
+use crate::{Error, Result, event::Context, target::At};
 
 /// Where a database's backups are, and how to read them.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ pub mod restore;
 pub mod server;
 pub mod source;
 pub mod status;
+pub mod target;
 pub mod verify;
 
 mod error;

@@ -8,13 +8,14 @@ mod config;
 mod copy;
 mod inline;
 mod owner;
+mod place;
 mod plan;
 mod recovery;
 mod run;
 mod start;
-mod target;
 mod wal;
 
+pub use crate::target::At;
 pub(crate) use inline::write_new;
 pub use owner::Ids;
 pub(crate) use owner::{for_scratch as owner_for_scratch, give, of as owner_of};
@@ -31,35 +32,13 @@ use repo::{BackupId, envelope::Pin, ledger, manifest::Manifest};
 
 use crate::{Error, Result, database::Opened};
 
-/// Which moment to go back to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum At {
-    /// The end of the newest backup.
-    Latest,
-    /// The end of this backup.
-    Backup(String),
-}
-
-impl std::str::FromStr for At {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<At, String> {
-        match text.split_once(':') {
-            None if text == "latest" => Ok(At::Latest),
-            Some(("backup", id)) if BackupId::parse(id).is_some() => Ok(At::Backup(id.into())),
-            Some(("backup", id)) => Err(format!("{id} is no backup id; `lastgood list` shows them")),
-            _ => Err(format!(
-                "{text} is neither `latest` nor `backup:ID`; other moments come with a later version"
-            )),
-        }
-    }
-}
-
 /// What a user wants.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The moment.
     pub at: At,
+    /// The timeline, where it has to be said.
+    pub timeline: Option<u32>,
     /// The new data directory.
     pub to: PathBuf,
     /// Writers at work side by side.

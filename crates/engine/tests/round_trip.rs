@@ -53,6 +53,7 @@ async fn a_backup_that_is_named_comes_back_although_the_ledger_has_a_hole() {
 
     let request = Request {
         at: At::Backup(id),
+        timeline: None,
         ..world.request("restored")
     };
     let opened = database::open_to_restore(&world.context, &world.database, &request.at).await;

@@ -146,6 +146,7 @@ fn what_the_model_backs_up_is_restored_byte_for_byte() {
     );
     let request = Request {
         at: At::Latest,
+        timeline: None,
         to: to.clone(),
         jobs: 2,
         tablespaces: Vec::new(),

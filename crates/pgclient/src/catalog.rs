@@ -9,7 +9,7 @@ mod tables;
 use pgformat::{Lsn, Major, Tli, segment::SegmentSize};
 
 pub use self::databases::{Collation, Database, Tablespace};
-pub use self::rights::{Rights, grants_for_backup};
+pub use self::rights::{Rights, grant_for_points, grants_for_backup};
 pub use self::tables::{Table, TableKind, tables};
 use crate::{Error, Result, connect::Session};
 

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod connect;
 pub mod conninfo;
 pub mod error;
+pub mod point;
 pub mod pooler;
 pub mod replication;
 

@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Prove that a backup can be restored
     Verify(Verify),
+    /// Show to which moments a database can be brought back
+    Window(Window),
+    /// Give the present moment a name to go back to
+    Point(Point),
     /// Tell the whole story on a cluster that is made and removed
     Demo(Demo),
     /// Print a completion script
@@ -44,6 +48,8 @@ impl Command {
             Command::Status(_) => "status",
             Command::Restore(_) => "restore",
             Command::Verify(_) => "verify",
+            Command::Window(_) => "window",
+            Command::Point(_) => "point",
             Command::Demo(_) => "demo",
             Command::Completions(_) => "completions",
         }
@@ -63,6 +69,28 @@ pub(crate) struct Init {
     /// A database to protect and how to reach its server; may be repeated
     #[arg(long = "database", value_name = "NAME=CONNINFO")]
     pub(crate) databases: Vec<Named>,
+}
+
+/// `lastgood window`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lastgood window\n  lastgood window shop --json")]
+pub(crate) struct Window {
+    /// A configured database; all of them if not given
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+}
+
+/// `lastgood point`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Here --name is the name of the moment, at most 63 bytes.\n\nExamples:\n  \
+    lastgood point shop --name 'before the upgrade'\n  \
+    lastgood restore shop --to /restored --at 'name:before the upgrade'"
+)]
+pub(crate) struct Point {
+    /// A configured database or a connection string
+    #[arg(value_name = "NAME|CONNINFO")]
+    pub(crate) target: Option<String>,
 }
 
 /// `lastgood doctor`
@@ -151,9 +179,13 @@ pub(crate) struct Restore {
     /// The new data directory
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
-    /// Which moment: latest, or backup:ID for the end of that backup
+    /// Which moment: latest, a time with its zone, "5 minutes ago", lsn:X/Y, xid:N, before-xid:N, name:POINT,
+    /// or backup:ID for the end of that backup
     #[arg(long, value_name = "WHEN", default_value = "latest")]
     pub(crate) at: At,
+    /// The timeline, where the moment is on more than one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeline: Option<u32>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) plan: bool,

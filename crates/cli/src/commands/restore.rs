@@ -18,6 +18,7 @@ pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
     let binaries = run.absolute(args.postgres).or_else(|| target.entry.postgres.clone());
     let request = Request {
         at: args.at,
+        timeline: args.timeline,
         to: run.current.join(&args.to),
         jobs: jobs(args.jobs, target.entry.jobs),
         tablespaces: args

@@ -15,8 +15,8 @@ use super::{
     Plan,
     inline::{no_follow, write_new},
     owner::{Ids, give_file},
+    place::{UNFINISHED, check_empty, is_empty_but},
     refused,
-    target::{UNFINISHED, check_empty, is_empty_but},
 };
 
 /// The directories of a restore, each with our mark in it.

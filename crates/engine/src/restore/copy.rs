@@ -25,8 +25,8 @@ use crate::{
 use super::{
     inline::no_follow,
     owner::{self, Ids},
+    place::below,
     plan::TablespacePlan,
-    target::below,
 };
 
 /// The emitted `backup_manifest`, still growing.

@@ -14,8 +14,8 @@ use crate::{Error, Result, error::At as _};
 use super::{
     copy::{Emitted, emit},
     owner::{self, Ids},
+    place::below,
     plan::TablespacePlan,
-    target::below,
 };
 
 /// The file that makes a directory startable. It is written last of all.

@@ -6,15 +6,22 @@ use pgclient::Binaries;
 use repo::{
     BackupId,
     manifest::{Facts, Manifest},
+    wal::index::EndingKind,
 };
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context, list};
+use crate::{
+    Result,
+    database::Opened,
+    event::Context,
+    list,
+    target::{self, Moment, Piece, Target, Timelines},
+};
 
 use super::{
     At, Request, find_binaries,
     owner::{self, Ids},
-    refused, target,
+    place, refused,
 };
 
 /// Where one tablespace goes.
@@ -39,7 +46,8 @@ pub struct Plan {
     pub backup: String,
     /// The user's name for it.
     pub label: Option<String>,
-    /// The moment that comes back, microseconds since 1970-01-01 UTC.
+    /// The moment that comes back, microseconds since 1970-01-01 UTC: that of the last transaction's end before the
+    /// target, where one is known, else when the backup ended.
     pub moment: i64,
     /// The new data directory.
     pub to: PathBuf,
@@ -49,6 +57,8 @@ pub struct Plan {
     pub target_lsn: String,
     /// On which timeline.
     pub target_timeline: u32,
+    /// What stands around the target, where it is not the backup's end.
+    pub target: Option<Target>,
     /// Bytes of files to write.
     pub bytes: u64,
     /// Files to write.
@@ -65,6 +75,9 @@ pub struct Plan {
     pub start: bool,
     #[serde(skip)]
     pub(super) manifest: Manifest,
+    /// The WAL to lay out.
+    #[serde(skip)]
+    pub(super) wal: Vec<Piece>,
     /// The server's programs, if one is to be started.
     #[serde(skip)]
     pub(super) binaries: Option<Binaries>,
@@ -98,6 +111,7 @@ impl Plan {
                 self.bytes, self.files, self.wal_bytes
             ),
         ];
+        lines.extend(self.target.iter().flat_map(around));
         for space in &self.tablespaces {
             lines.push(format!(
                 "tablespace {}  {} -> {}",
@@ -116,6 +130,45 @@ impl Plan {
     }
 }
 
+/// What stands around the target, for people.
+fn around(target: &Target) -> Vec<String> {
+    let moment = |moment: &Moment| {
+        let time = jiff::Timestamp::from_microsecond(moment.time).unwrap_or_default();
+        let name = if moment.name.is_empty() {
+            String::new()
+        } else {
+            format!(" {:?}", moment.name)
+        };
+        let what = match moment.kind {
+            EndingKind::Commit => "commit",
+            EndingKind::Abort => "rollback",
+            EndingKind::Prepare => "prepare",
+            EndingKind::CommitPrepared => "commit prepared",
+            EndingKind::AbortPrepared => "rollback prepared",
+        };
+        let time = time.strftime("%Y-%m-%d %H:%M:%S%.6f UTC");
+        format!("{time}  {what} of {}{name} at {}", moment.xid, moment.lsn)
+    };
+    let mut lines = vec![
+        format!(
+            "last in   {}",
+            target.before.as_ref().map_or("nothing since the backup".into(), moment)
+        ),
+        format!(
+            "first out {}",
+            target.after.as_ref().map_or("nothing that is here".into(), moment)
+        ),
+    ];
+    lines.extend(target.prepared.iter().map(|one| format!("prepared  {}", moment(one))));
+    lines.extend(
+        target
+            .later
+            .iter()
+            .map(|one| format!("out too   {}  (later in the WAL, with an earlier time)", moment(one))),
+    );
+    lines
+}
+
 /// Finds the backup and judges the target.
 ///
 /// # Errors
@@ -123,10 +176,6 @@ impl Plan {
 /// not there, too small, or in use. Nothing was changed.
 pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Result<Plan> {
     context.step("plan", "reading the manifest");
-    let wanted = match &request.at {
-        At::Latest => None,
-        At::Backup(id) => Some(id.as_str()),
-    };
     let alarms = opened.with_state(|state| state.alarms().count()).await;
     if alarms > 0 {
         context.warn(
@@ -134,23 +183,28 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
             format!("the ledger raised {alarms} alarms: there may be other backups than those it lists. See `lastgood status`."),
         );
     }
-    let manifest = match opened.find(wanted).await {
-        Ok(backup) => {
-            if wanted.is_none() {
-                warn_of_failure(context, opened, &backup.id).await;
-            }
-            super::manifest(opened, &backup).await?
-        }
-        Err(error) => match wanted {
-            Some(id) => unlisted(context, opened, id).await?.ok_or(error)?,
-            None => return Err(error),
-        },
-    };
-    judge(request, manifest)
+    if let At::Backup(id) = &request.at {
+        let manifest = match opened.find(Some(id)).await {
+            Ok(backup) => super::manifest(opened, &backup).await?,
+            Err(error) => unlisted(context, opened, id).await?.ok_or(error)?,
+        };
+        return judge(request, manifest, None);
+    }
+    // All backups of a cluster agree on how its WAL is laid out.
+    let newest = super::manifest(opened, &opened.find(None).await?)
+        .await?
+        .facts
+        .postgresql;
+    let timelines = Timelines::load(opened, newest.generation, newest.segment_size, newest.wal_block_size).await?;
+    let backups = list::backups(opened).await;
+    let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await?;
+    warn_of_failure(context, opened, &target.backup).await;
+    let manifest = super::manifest(opened, &opened.find(Some(&target.backup)).await?).await?;
+    judge(request, manifest, Some(target))
 }
 
-/// The newest backup may be one that failed its last check. It is what was asked for; whether it is what is wanted is
-/// the user's decision.
+/// A backup that failed its last check is taken only where no other leads to the moment that was asked for. Whether it is
+/// what is wanted is the user's decision.
 async fn warn_of_failure(context: &Context, opened: &Opened, id: &str) {
     let backups = list::backups(opened).await;
     let of = |backup: &&list::Backup| backup.id == id;
@@ -164,7 +218,7 @@ async fn warn_of_failure(context: &Context, opened: &Opened, id: &str) {
     let found = failure.found.first().cloned().unwrap_or_default();
     context.warn(
         "backup-failed-verification",
-        format!("the newest backup {id} failed its last verification: {found}; {instead}"),
+        format!("the backup {id}, with which this begins, failed its last verification: {found}; {instead}"),
     );
 }
 
@@ -205,6 +259,7 @@ pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: O
         .collect();
     let request = Request {
         at: At::Latest,
+        timeline: None,
         to,
         jobs: 1,
         tablespaces,
@@ -212,29 +267,32 @@ pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: O
     };
     Ok(Plan {
         owner,
-        ..judge(&request, manifest)?
+        ..judge(&request, manifest, None)?
     })
 }
 
-/// Judges a restore of what `manifest` describes.
-pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
+/// Judges a restore of what `manifest` describes, to its own end where there is no target.
+pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target>) -> Result<Plan> {
     let facts = &manifest.facts;
-    let to = target::settled(&request.to)?;
-    target::check_empty(&to, "the target")?;
+    let to = place::settled(&request.to)?;
+    place::check_empty(&to, "the target")?;
     let tablespaces = tablespaces(facts, &request.tablespaces)?;
     for space in &tablespaces {
-        target::check_empty(&space.to, "the tablespace directory")?;
+        place::check_empty(&space.to, "the tablespace directory")?;
     }
     let places: Vec<&Path> = std::iter::once(&to)
         .chain(tablespaces.iter().map(|space| &space.to))
         .map(|p| &**p)
         .collect();
-    target::check_apart(&places)?;
-    let wal_bytes = wal_bytes(facts);
+    place::check_apart(&places)?;
+    let wal = target
+        .as_ref()
+        .map_or_else(|| own_wal(facts), |target| target.pieces.clone());
+    let wal_bytes = wal_bytes(facts, &wal);
     let in_tablespaces: u64 = tablespaces.iter().map(|space| space.bytes).sum();
     let mut wanted = vec![(&*to, facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes)];
     wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
-    let free = target::check_room(&wanted)?;
+    let free = place::check_room(&wanted)?;
     let owner = owner::choose(&to, Some(&facts.owner))?;
     // A server that cannot be started is to be known before hours of copying, not after.
     let start = request.start.as_ref();
@@ -244,10 +302,16 @@ pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
     Ok(Plan {
         backup: facts.backup.to_string(),
         label: facts.label.clone(),
-        moment: facts.stopped,
+        moment: target
+            .as_ref()
+            .and_then(|target| Some(target.before.as_ref()?.time))
+            .unwrap_or(facts.stopped),
         postgresql: facts.postgresql.version.clone(),
-        target_lsn: facts.stop.record.to_string(),
-        target_timeline: facts.stop.timeline,
+        target_lsn: target
+            .as_ref()
+            .map_or(facts.stop.record, |target| target.record)
+            .to_string(),
+        target_timeline: target.as_ref().map_or(facts.stop.timeline, |target| target.timeline),
         bytes: facts.totals.bytes,
         files: facts.totals.files,
         wal_bytes,
@@ -256,16 +320,28 @@ pub(super) fn judge(request: &Request, manifest: Manifest) -> Result<Plan> {
         owner,
         tablespaces,
         to,
+        wal,
+        target,
         manifest,
         binaries,
     })
 }
 
+/// The WAL that a backup itself needs.
+fn own_wal(facts: &Facts) -> Vec<Piece> {
+    let piece = |range: repo::manifest::WalRange| Piece {
+        timeline: range.timeline,
+        from: range.from.0,
+        to: range.to.0,
+    };
+    facts.wal_needed().into_iter().map(piece).collect()
+}
+
 /// Whole segments, as they will lie in `pg_wal`.
-fn wal_bytes(facts: &Facts) -> u64 {
+fn wal_bytes(facts: &Facts, wal: &[Piece]) -> u64 {
     let size = facts.postgresql.segment_size;
-    let segments = |range: &repo::manifest::WalRange| (range.to.0.saturating_sub(1) / size + 1) - range.from.0 / size;
-    facts.wal_needed().iter().map(segments).sum::<u64>() * size
+    let segments = |piece: &Piece| (piece.to.saturating_sub(1) / size + 1) - piece.from / size;
+    wal.iter().map(segments).sum::<u64>() * size
 }
 
 fn tablespaces(facts: &Facts, moved: &[(PathBuf, PathBuf)]) -> Result<Vec<TablespacePlan>> {
@@ -290,7 +366,7 @@ fn tablespaces(facts: &Facts, moved: &[(PathBuf, PathBuf)]) -> Result<Vec<Tables
         let from = PathBuf::from(&space.location);
         // A location that is no absolute path lies inside the data directory and moves with it.
         let chosen = moved.iter().find(|(old, _)| *old == from).map_or(&from, |(_, new)| new);
-        let to = target::settled(chosen)?;
+        let to = place::settled(chosen)?;
         Ok(TablespacePlan {
             oid: space.oid,
             name: space.name.clone(),

@@ -1,15 +1,14 @@
 //! Tells a restored cluster how far to recover.
 //!
-//! Invariant: recovery has an explicit target, the record that ends the backup. PostgreSQL told to recover "to
+//! Invariant: recovery has an explicit target, a record that is here with everything before it. PostgreSQL told to recover "to
 //! the end" opens over missing WAL; told this, it stops with an error before it opens for anybody.
 
 use std::{os::unix::ffi::OsStrExt, path::Path};
 
-use repo::manifest::Facts;
-
 use crate::{Result, error::At as _};
 
 use super::{
+    Plan,
     inline::{sync_directory, write_new},
     owner::Ids,
 };
@@ -24,16 +23,16 @@ const ARCHIVE_MODE: &str = "archive_mode = 'off'";
 
 /// Appends the settings of the recovery and makes `recovery.signal`. What an earlier restore left in them, if the
 /// source itself was restored once, goes.
-pub(super) fn prepare(root: &Path, facts: &Facts, owner: Option<Ids>) -> Result<()> {
+pub(super) fn prepare(root: &Path, plan: &Plan) -> Result<()> {
     let path = root.join(FILE);
     let before = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read.at("read", &path)?,
     };
     let mut content = without_ours(&before);
-    content.extend(settings(root, facts));
-    replace(root, &content, owner)?;
-    write_new(&root.join("recovery.signal"), 0o600, b"", owner)
+    content.extend(settings(root, plan));
+    replace(root, &content, plan.owner)?;
+    write_new(&root.join("recovery.signal"), 0o600, b"", plan.owner)
 }
 
 /// Takes the settings out again once recovery is done, but for `archive_mode = off`: whether this server
@@ -69,7 +68,7 @@ fn replace(root: &Path, content: &[u8], owner: Option<Ids>) -> Result<()> {
 }
 
 /// The last setting of a name wins, so these overrule whatever the source had.
-fn settings(root: &Path, facts: &Facts) -> Vec<u8> {
+fn settings(root: &Path, plan: &Plan) -> Vec<u8> {
     let lines = [
         // All WAL that is needed lies in pg_wal; nothing comes from anywhere else. PostgreSQL insists on a command.
         "restore_command = 'false'".to_string(),
@@ -77,9 +76,9 @@ fn settings(root: &Path, facts: &Facts) -> Vec<u8> {
         "recovery_target_name = ''".into(),
         "recovery_target_time = ''".into(),
         "recovery_target_xid = ''".into(),
-        format!("recovery_target_lsn = '{}'", facts.stop.record),
+        format!("recovery_target_lsn = '{}'", plan.target_lsn),
         "recovery_target_inclusive = on".into(),
-        format!("recovery_target_timeline = '{}'", facts.stop.timeline),
+        format!("recovery_target_timeline = '{}'", plan.target_timeline),
         "recovery_target_action = 'promote'".into(),
         "recovery_end_command = ''".into(),
         "archive_cleanup_command = ''".into(),

@@ -144,7 +144,7 @@ async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan
             make_directory(&directory, owner)?;
         }
     }
-    let wal_bytes = wal::lay(context, &opened.repository, facts, root, owner).await?;
+    let wal_bytes = wal::lay(context, &opened.repository, plan).await?;
     let buffered = emitted.finish(&ranges(facts)).at("write", &emitted_path)?;
     let file = buffered
         .into_inner()
@@ -152,7 +152,7 @@ async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan
         .at("write", &emitted_path)?;
     file.sync_all().at("sync", &emitted_path)?;
     owner::give_file(&file, &emitted_path, owner)?;
-    recovery::prepare(root, facts, owner)?;
+    recovery::prepare(root, plan)?;
     for (path, mode) in directories.iter().rev() {
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777)).at("set the mode of", path)?;
         if path != root {

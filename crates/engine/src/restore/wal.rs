@@ -1,4 +1,4 @@
-//! Lays the WAL that makes a restored cluster consistent into its `pg_wal`.
+//! Lays the WAL from the backup to the target into a restored cluster's `pg_wal`.
 //!
 //! All of it is assembled and authenticated here, before a server is started: a missing or damaged run ends the
 //! restore with its name, not the recovery with an open database.
@@ -11,64 +11,47 @@ use std::{
 
 use pgformat::{
     Lsn, Tli,
+    history::History,
     segment::{SegmentName, SegmentSize},
 };
 use repo::{
     Repository,
-    manifest::Facts,
     wal::{Assembly, WalStream, read_history},
 };
 
-use crate::{Result, error::At as _, event::Context};
+use crate::{
+    Result,
+    error::At as _,
+    event::{Context, Event},
+};
 
 use super::{
+    Plan,
     inline::write_new,
     owner::{self, Ids},
 };
 
 /// Writes the segments and history files; returns the bytes of WAL written.
-pub(super) async fn lay(
-    context: &Context,
-    repository: &Repository,
-    facts: &Facts,
-    root: &Path,
-    owner: Option<Ids>,
-) -> Result<u64> {
+pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan) -> Result<u64> {
+    let (facts, owner) = (plan.facts(), plan.owner);
     let generation = facts.postgresql.generation;
-    let pg_wal = root.join("pg_wal");
-    let mut bytes = 0;
-    for timeline in facts
-        .history
-        .iter()
-        .map(|ancestor| ancestor.timeline)
-        .chain([facts.stop.timeline])
-    {
-        if timeline > 1 {
-            let name = format!("{}.history", Tli(timeline).to_hex());
-            // The tip's history is needed to recover on it; ancestors' files only if they were kept.
-            match read_history(repository, generation, timeline).await? {
-                Some(content) => write_new(&pg_wal.join(name), 0o600, &content, owner)?,
-                None if timeline == facts.stop.timeline => {
-                    let name = repo::names::wal_history(generation, timeline);
-                    return Err(repo::Error::Missing { name }.into());
-                }
-                None => {}
-            }
-        }
-    }
+    let pg_wal = plan.to.join("pg_wal");
+    histories(repository, plan, &pg_wal).await?;
     let size = SegmentSize::new(facts.postgresql.segment_size).map_err(|error| repo::Error::Damaged {
         name: repo::names::manifest(&facts.backup),
         what: error.to_string(),
     })?;
-    for range in facts.wal_needed() {
-        let stream = WalStream::new(generation, range.timeline, size.bytes())?;
+    let (mut bytes, mut done) = (0, 0);
+    let total = plan.wal.iter().map(|piece| piece.to - piece.from).sum();
+    for piece in &plan.wal {
+        let stream = WalStream::new(generation, piece.timeline, size.bytes())?;
         // From the segment's first byte: its page header says which segment it is.
-        let from = stream.segment_of(range.from.0);
-        let mut assembly = Assembly::new(repository, stream, from, range.to.0);
+        let from = stream.segment_of(piece.from);
+        let mut assembly = Assembly::new(repository, stream, from, piece.to);
         let mut open: Option<(SegmentName, File, PathBuf)> = None;
         while let Some(run) = assembly.next().await? {
             context.stop.check()?;
-            let name = SegmentName::holding(Tli(range.timeline), Lsn(run.start), size);
+            let name = SegmentName::holding(Tli(piece.timeline), Lsn(run.start), size);
             if open.as_ref().is_none_or(|(current, ..)| *current != name) {
                 close(open.take())?;
                 let (file, path) = create(&pg_wal, name, size, owner)?;
@@ -78,11 +61,44 @@ pub(super) async fn lay(
                 file.write_all_at(&run.bytes, size.offset_of(Lsn(run.start)))
                     .at("write", path)?;
                 bytes += run.bytes.len() as u64;
+                done += run.bytes.len() as u64;
+                context.observer.event(Event::Progress { done, total });
             }
         }
         close(open)?;
     }
     Ok(bytes)
+}
+
+/// The target timeline's history is needed to recover on it; its ancestors' files are laid out where they were kept.
+async fn histories(repository: &Repository, plan: &Plan, pg_wal: &Path) -> Result<()> {
+    let (generation, tip) = (plan.facts().postgresql.generation, plan.target_timeline);
+    if tip <= 1 {
+        return Ok(());
+    }
+    let name = |timeline: u32| repo::names::wal_history(generation, timeline);
+    let write = |timeline: u32, content: &[u8]| {
+        let path = pg_wal.join(format!("{}.history", Tli(timeline).to_hex()));
+        write_new(&path, 0o600, content, plan.owner)
+    };
+    let content = read_history(repository, generation, tip).await?;
+    let content = content.ok_or_else(|| repo::Error::Missing { name: name(tip) })?;
+    write(tip, &content)?;
+    let history = History::parse(Tli(tip), &content).map_err(|error| repo::Error::Damaged {
+        name: name(tip),
+        what: error.to_string(),
+    })?;
+    for ancestor in history
+        .switches()
+        .iter()
+        .map(|switch| switch.parent.0)
+        .filter(|parent| *parent > 1)
+    {
+        if let Some(content) = read_history(repository, generation, ancestor).await? {
+            write(ancestor, &content)?;
+        }
+    }
+    Ok(())
 }
 
 /// A segment of full length, zeroes where nothing was needed.

@@ -37,6 +37,7 @@ pub(super) async fn check(
     let plan = scratch.plan(manifest)?;
     let restore = restore::Request {
         at: restore::At::Latest,
+        timeline: None,
         to: plan.to.clone(),
         jobs: request.jobs,
         tablespaces: Vec::new(),

@@ -59,6 +59,7 @@ impl Scene {
     pub(crate) fn request(&self) -> Request {
         Request {
             at: At::Backup(self.backup.clone()),
+            timeline: None,
             ..self.world.request("restored")
         }
     }
@@ -246,6 +247,9 @@ pub(crate) async fn seal_again(repository: &Repository, kind: Kind, name: &str) 
     }
     let sealed = draft.finish(directory.extra).unwrap().bytes.to_vec();
     let before = repository.store().get(name).await.unwrap().unwrap();
-    assert!(matches!(kind, Kind::Pack | Kind::Wal) || sealed.len() == before.len(), "{name}");
+    assert!(
+        matches!(kind, Kind::Pack | Kind::Wal) || sealed.len() == before.len(),
+        "{name}"
+    );
     sealed
 }

@@ -137,6 +137,7 @@ impl World {
     pub async fn plan_restore(&self, opened: &Opened) {
         let request = restore::Request {
             at: restore::At::Latest,
+            timeline: None,
             to: self.folder.join("target"),
             jobs: 2,
             tablespaces: Vec::new(),

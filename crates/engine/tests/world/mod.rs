@@ -104,6 +104,7 @@ impl World {
     pub fn request(&self, name: &str) -> Request {
         Request {
             at: At::Latest,
+            timeline: None,
             to: self.target(name),
             jobs: 2,
             tablespaces: Vec::new(),

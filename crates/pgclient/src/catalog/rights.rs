@@ -83,6 +83,12 @@ const FILE_FUNCTIONS: [&str; 3] = [
     "pg_read_binary_file(text, bigint, bigint, boolean)",
 ];
 
+/// The SQL that lets a role name restore points. To be run in the database that the role connects to.
+pub fn grant_for_points(role: &str) -> String {
+    let function = "pg_catalog.pg_create_restore_point(text)";
+    format!("GRANT EXECUTE ON FUNCTION {function} TO {};", identifier(role))
+}
+
 /// The SQL that lets a role start and stop backups. To be run in the database that the role connects to.
 pub fn grants_for_backup(major: Major, role: &str) -> String {
     let functions = backup_functions(major).map(|function| format!("pg_catalog.{function}"));

@@ -21,11 +21,8 @@ pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Cov
     }
     // Open runs: of each segment, follow the chain from its first byte. Finished stretches are known already.
     let all = names::wal_timeline(stream.generation, stream.timeline);
-    let mut segments: Vec<u64> = listed(repository, &all)
-        .await?
-        .into_iter()
-        .map(|start| stream.segment_of(start))
-        .collect();
+    let open = listed(repository, &all).await?;
+    let mut segments: Vec<u64> = open.iter().map(|start| stream.segment_of(*start)).collect();
     segments.sort_unstable();
     segments.dedup();
     for segment in segments {
@@ -36,6 +33,14 @@ pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Cov
             };
             stretches.add(position, run.end());
             position = run.end();
+        }
+    }
+    // Runs that no chain reaches: they cannot be used, and they show that something before them is missing.
+    for start in open {
+        if stretches.end_from(start).is_none()
+            && let Ok(Some(run)) = OpenRun::read(repository, stream, start).await
+        {
+            stretches.add(start, run.end());
         }
     }
     // What a listing did not show yet.

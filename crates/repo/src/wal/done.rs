@@ -161,19 +161,21 @@ pub async fn read_index(repository: &Repository, stream: &WalStream, position: u
     };
     Ok(Some(Index {
         summary: run.summary().await?,
-        blocks: run.decode(BLOCKS, Blocks::decode).await?,
-        transactions: run.decode(TRANSACTIONS, Transactions::decode).await?,
+        blocks: run.blocks().await?,
+        transactions: run.transactions().await?,
     }))
 }
 
-/// A finished run opened by its ends.
-struct Indexed {
+/// A finished run opened by its ends: its index is read part by part.
+#[derive(Debug)]
+pub struct Indexed {
     repository: Repository,
     sealed: Sealed,
 }
 
 impl Indexed {
-    async fn open(repository: &Repository, stream: &WalStream, position: u64) -> Result<Option<Indexed>> {
+    /// The run that holds the byte at `position`; `None` if there is no such run.
+    pub async fn open(repository: &Repository, stream: &WalStream, position: u64) -> Result<Option<Indexed>> {
         let name = stream.done_name(position);
         let store = repository.store();
         let Some(listed) = store.head(&name).await? else {
@@ -219,8 +221,19 @@ impl Indexed {
         Ok(out)
     }
 
-    async fn summary(&self) -> Result<Summary> {
+    /// The little that most questions need.
+    pub async fn summary(&self) -> Result<Summary> {
         self.decode(SUMMARY, Summary::decode).await
+    }
+
+    /// Which pages were changed.
+    pub async fn blocks(&self) -> Result<Blocks> {
+        self.decode(BLOCKS, Blocks::decode).await
+    }
+
+    /// What transactions did, and how they ended.
+    pub async fn transactions(&self) -> Result<Transactions> {
+        self.decode(TRANSACTIONS, Transactions::decode).await
     }
 
     async fn decode<T>(&self, section: u8, decode: impl Fn(&[u8]) -> Result<T, Malformed>) -> Result<T> {

@@ -129,9 +129,10 @@ fn what_is_here_is_told_in_stretches() {
         covered(),
         [
             (FIRST, FIRST + SEGMENT + 9),
-            (FIRST + 3 * SEGMENT, FIRST + 3 * SEGMENT + 1)
-        ],
-        "what no chain reaches is not there"
+            (FIRST + 3 * SEGMENT, FIRST + 3 * SEGMENT + 1),
+            // No chain reaches it: that something is missing before it shows.
+            (FIRST + 4 * SEGMENT + 5, FIRST + 5 * SEGMENT)
+        ]
     );
     block_on(folder.repository.store().delete(&stream().done_name(FIRST))).unwrap();
     assert_eq!(covered()[0], (FIRST + SEGMENT, FIRST + SEGMENT + 9));

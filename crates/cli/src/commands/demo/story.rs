@@ -166,6 +166,7 @@ fn tell_backup(run: &Run, figures: &mut Figures, summary: &Summary) {
 async fn bring_back(run: &Run, opened: &Opened, place: &mut Place, backup: &str) -> Result<restore::Restored> {
     let request = restore::Request {
         at: restore::At::Backup(backup.into()),
+        timeline: None,
         to: place.path("back/data"),
         jobs: jobs(None, None),
         tablespaces: Vec::new(),

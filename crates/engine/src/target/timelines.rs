@@ -1,0 +1,210 @@
+//! The timelines of a cluster, how they hang together, and the WAL of each that is here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgformat::{Lsn, Tli, history::History, segment::SegmentSize, wal::Geometry};
+use repo::{
+    Repository,
+    wal::{Coverage, WalStream, coverage, read_history, timelines},
+};
+
+use crate::{Error, Result, database::Opened};
+
+/// What is known of the cluster's WAL.
+pub(crate) struct Timelines {
+    pub(crate) repository: Repository,
+    /// The cluster's system identifier.
+    pub(crate) generation: u64,
+    pub(crate) geometry: Geometry,
+    /// The stretches that are here, of each timeline.
+    pub(crate) coverage: BTreeMap<u32, Coverage>,
+    /// Timelines whose WAL somebody archived without pause: a hole in it is damage.
+    archived: BTreeSet<u32>,
+    /// The past of each timeline.
+    histories: BTreeMap<u32, History>,
+}
+
+/// A stretch of one timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) timeline: u32,
+    /// First position.
+    pub(crate) from: u64,
+    /// The position after the last.
+    pub(crate) to: u64,
+}
+
+/// The WAL from a position to the end of a timeline, as far as it is here without a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub(crate) tip: u32,
+    pub(crate) pieces: Vec<Piece>,
+    /// If it ends before the tip's WAL does: the first position that is missing.
+    pub(crate) gap: Option<(u32, u64)>,
+    /// Whether some WAL lies after it which nobody archived: that of backups, which have holes between them.
+    pub(crate) more: bool,
+}
+
+impl Path {
+    /// The position after the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.pieces.last().map_or(0, |piece| piece.to)
+    }
+
+    /// The timeline that holds the byte at `position`.
+    pub(crate) fn timeline_of(&self, position: u64) -> u32 {
+        let holder = self.pieces.iter().rev().find(|piece| piece.from <= position);
+        holder.map_or(self.tip, |piece| piece.timeline)
+    }
+
+    /// What of it lies before `end`.
+    pub(crate) fn until(&self, end: u64) -> Vec<Piece> {
+        let cut = |piece: &Piece| Piece {
+            to: piece.to.min(end),
+            ..*piece
+        };
+        let pieces = self.pieces.iter().map(cut);
+        pieces.filter(|piece| piece.from < piece.to).collect()
+    }
+}
+
+impl Timelines {
+    /// Looks at all WAL of the cluster `generation`. Sizes are those of its segments and WAL pages, bytes.
+    pub(crate) async fn load(
+        opened: &Opened,
+        generation: u64,
+        segment_size: u64,
+        wal_block_size: u32,
+    ) -> Result<Timelines> {
+        let repository = opened.repository.clone();
+        let size = SegmentSize::new(segment_size);
+        let geometry = size.and_then(|size| Geometry::new(size, wal_block_size));
+        let geometry = geometry.map_err(|error| Error::Failed {
+            code: "wal-geometry",
+            what: format!("the cluster's WAL cannot be laid out as a backup of it says: {error}"),
+            hint: "Verify the backup; its manifest is odd.".into(),
+        })?;
+        let (mut here, mut histories, mut archived) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        for timeline in timelines(&repository, generation).await? {
+            let stream = WalStream::new(generation, timeline, segment_size)?;
+            here.insert(timeline, coverage(&repository, &stream).await?);
+            if is_archived(&repository, &stream).await? {
+                archived.insert(timeline);
+            }
+            if let Some(history) = history(&repository, generation, timeline).await? {
+                histories.insert(timeline, history);
+            }
+        }
+        Ok(Timelines {
+            repository,
+            generation,
+            geometry,
+            coverage: here,
+            archived,
+            histories,
+        })
+    }
+
+    /// The past of `timeline`. One later than the first that has no history file stands alone.
+    pub(crate) fn history(&self, timeline: u32) -> History {
+        let known = self.histories.get(&timeline).cloned();
+        known.unwrap_or_else(|| History::without_past(Tli(timeline)))
+    }
+
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.geometry.segment_size().bytes()
+    }
+
+    pub(crate) fn stream(&self, timeline: u32) -> Result<WalStream> {
+        Ok(WalStream::new(self.generation, timeline, self.segment_size())?)
+    }
+
+    /// Whether `position` of `timeline` lies in the past of `tip`.
+    pub(crate) fn contains(&self, tip: u32, timeline: u32, position: u64) -> bool {
+        self.history(tip).contains(Tli(timeline), Lsn(position))
+    }
+
+    /// The WAL from `start` on `timeline` to the end of `tip`; `None` if `tip` does not come from there.
+    ///
+    /// A timeline begins with a copy of the segment in which it leaves its parent: so the parent's WAL is needed up to
+    /// that segment only.
+    pub(crate) fn path(&self, tip: u32, timeline: u32, start: u64) -> Option<Path> {
+        let ranges = self.history(tip).path(Tli(timeline), Lsn(start), Lsn(u64::MAX))?;
+        let size = self.segment_size();
+        let mut path = Path {
+            tip,
+            pieces: Vec::new(),
+            gap: None,
+            more: false,
+        };
+        for (number, range) in ranges.iter().enumerate() {
+            let begins = if number == 0 {
+                start
+            } else {
+                range.start.0 - range.start.0 % size
+            };
+            let next = ranges.get(number + 1);
+            let wanted = next.map_or(u64::MAX, |next| next.start.0 - next.start.0 % size);
+            let from = begins
+                .max(start - start % size)
+                .max(if path.pieces.is_empty() { start } else { 0 });
+            if from >= wanted {
+                continue;
+            }
+            let reached = self.reaches(range.timeline.0, from);
+            if reached > from {
+                path.pieces.push(Piece {
+                    timeline: range.timeline.0,
+                    from,
+                    to: reached.min(wanted),
+                });
+            }
+            if reached < wanted {
+                let is_tip = range.timeline.0 == tip;
+                path.more = self.after(range.timeline.0, reached.max(from));
+                let is_gap = !is_tip || path.more && self.archived.contains(&range.timeline.0);
+                path.gap = is_gap.then_some((range.timeline.0, reached.max(from)));
+                break;
+            }
+        }
+        Some(path)
+    }
+
+    /// Where the stretch ends that holds the byte at `position`; `position` if none does.
+    pub(crate) fn reaches(&self, timeline: u32, position: u64) -> u64 {
+        let stretches = self.coverage.get(&timeline).into_iter().flatten();
+        let mut holding = stretches.filter(|(from, to)| (*from..*to).contains(&position));
+        holding.next().map_or(position, |(_, to)| *to)
+    }
+
+    /// Whether any WAL of `timeline` past `position` is here.
+    fn after(&self, timeline: u32, position: u64) -> bool {
+        let mut stretches = self.coverage.get(&timeline).into_iter().flatten();
+        stretches.any(|(_, to)| *to > position)
+    }
+}
+
+/// Only who archives finishes segments and leaves marks.
+async fn is_archived(repository: &Repository, stream: &WalStream) -> Result<bool> {
+    let done = repo::names::wal_all_done(stream.generation, stream.timeline);
+    let marks = repo::names::wal_marks(stream.generation, stream.timeline);
+    for prefix in [done, marks] {
+        if !repository.store().list_after(&prefix, "", 1).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The history file of a timeline, read.
+async fn history(repository: &Repository, generation: u64, timeline: u32) -> Result<Option<History>> {
+    let Some(content) = read_history(repository, generation, timeline).await? else {
+        return Ok(None);
+    };
+    let parsed = History::parse(Tli(timeline), &content).map_err(|error| {
+        let name = repo::names::wal_history(generation, timeline);
+        let what = error.to_string();
+        repo::Error::Damaged { name, what }
+    })?;
+    Ok(Some(parsed))
+}

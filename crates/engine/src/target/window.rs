@@ -1,0 +1,188 @@
+//! To which moments a database can be brought back.
+
+use repo::{
+    ledger::Lsn,
+    wal::{Indexed, WalStream, newest_mark},
+};
+use serde::Serialize;
+
+use crate::{Result, database::Opened, event::Context, list, restore};
+
+use super::Timelines;
+
+/// What can be reached, and what cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// Moments that can be reached, by timeline, oldest first.
+    pub ranges: Vec<Range>,
+    /// Holes in the WAL.
+    pub gaps: Vec<Gap>,
+}
+
+/// A stretch of moments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Range {
+    /// The timeline.
+    pub timeline: u32,
+    /// The first position, and about when that was: microseconds since 1970-01-01 UTC.
+    pub from: Lsn,
+    /// The time of it.
+    pub from_time: Option<i64>,
+    /// The last position.
+    pub to: Lsn,
+    /// Until when it is known that nothing more was written.
+    pub to_time: Option<i64>,
+    /// The backups in it that a recovery can begin with.
+    pub backups: Vec<String>,
+}
+
+/// WAL that is missing between WAL that is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The timeline.
+    pub timeline: u32,
+    /// The first position that is missing.
+    pub from: Lsn,
+    /// The first that is here again.
+    pub to: Lsn,
+    /// Why, as far as the ledger says.
+    pub cause: Option<String>,
+    /// What to do.
+    pub advice: String,
+}
+
+/// Looks at all backups and all WAL.
+///
+/// # Errors
+/// Those of the repository.
+pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
+    let backups = list::backups(opened).await;
+    let mut window = Window {
+        ranges: Vec::new(),
+        gaps: Vec::new(),
+    };
+    let Some(newest) = backups.last() else {
+        return Ok(window);
+    };
+    let facts = {
+        let found = opened.find(Some(&newest.id)).await?;
+        restore::manifest(opened, &found).await?.facts
+    };
+    let (size, block) = (facts.postgresql.segment_size, facts.postgresql.wal_block_size);
+    let timelines = Timelines::load(opened, facts.postgresql.generation, size, block).await?;
+    for (timeline, coverage) in &timelines.coverage {
+        context.stop.check()?;
+        let stream = timelines.stream(*timeline)?;
+        for (number, (_, to)) in coverage.iter().enumerate() {
+            if let Some(range) = range(opened, &timelines, &stream, &backups, *to).await? {
+                window.ranges.push(range);
+            }
+            if let Some((next, _)) = coverage.get(number + 1) {
+                window.gaps.push(gap(opened, &stream, &backups, (*to, *next)).await);
+            }
+        }
+    }
+    Ok(window)
+}
+
+/// What of a timeline can be reached up to `to`, where a stretch of its WAL ends.
+async fn range(
+    opened: &Opened,
+    timelines: &Timelines,
+    stream: &WalStream,
+    backups: &[list::Backup],
+    to: u64,
+) -> Result<Option<Range>> {
+    let timeline = stream.timeline;
+    let generation = stream.generation.to_string();
+    let (mut from, mut from_time, mut usable) = (u64::MAX, None, Vec::new());
+    for backup in backups
+        .iter()
+        .filter(|backup| backup.generation.as_deref() == Some(&generation))
+    {
+        let position = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Lsn>().ok());
+        let (Some(start), Some(stop), Some(own)) =
+            (position(&backup.start_lsn), position(&backup.stop_lsn), backup.timeline)
+        else {
+            continue;
+        };
+        if !timelines.contains(timeline, own, stop.0) {
+            continue;
+        }
+        let path = timelines.path(timeline, own, start.0);
+        let reaches = path.is_some_and(|path| {
+            let last = path.pieces.last();
+            last.is_some_and(|piece| piece.timeline == timeline && piece.to == to && stop.0 <= to)
+        });
+        if !reaches {
+            continue;
+        }
+        usable.push(backup.id.clone());
+        // Before the timeline began, the moments are its parent's.
+        let begins = timelines
+            .history(timeline)
+            .ranges()
+            .last()
+            .map_or(0, |range| range.start.0);
+        let first = stop.0.max(begins);
+        if first < from {
+            from = first;
+            from_time = (stop.0 >= begins).then_some(backup.stopped);
+        }
+    }
+    if usable.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Range {
+        timeline,
+        from: Lsn(from),
+        from_time,
+        to: Lsn(to),
+        to_time: until(opened, stream, to).await?,
+        backups: usable,
+    }))
+}
+
+/// Until when it is known what was written up to `to`: by a mark, else by the last end of a transaction in an index.
+async fn until(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i64>> {
+    let mark = newest_mark(&opened.repository, stream).await?;
+    if let Some(mark) = mark.filter(|mark| mark.position.0 <= to && to - mark.position.0 < stream.segment_size()) {
+        return Ok(Some(mark.at));
+    }
+    // The end of the last finished run before.
+    let last = to.saturating_sub(1);
+    for position in [last, stream.segment_of(last).saturating_sub(1)] {
+        if let Some(run) = Indexed::open(&opened.repository, stream, position).await? {
+            return Ok(run.summary().await?.latest);
+        }
+    }
+    Ok(None)
+}
+
+async fn gap(opened: &Opened, stream: &WalStream, backups: &[list::Backup], (from, to): (u64, u64)) -> Gap {
+    let generation = stream.generation.to_string();
+    let cause = opened
+        .with_state(|state| {
+            let mut gaps = state.gaps().iter().rev();
+            let known = gaps.find(|gap| {
+                gap.generation == generation && gap.timeline == stream.timeline && gap.from.0 < to && gap.to.0 > from
+            });
+            known.map(|gap| gap.cause.clone())
+        })
+        .await;
+    let after = backups.iter().find(|backup| {
+        let start = backup.start_lsn.as_deref().and_then(|text| text.parse::<Lsn>().ok());
+        backup.timeline == Some(stream.timeline) && start.is_some_and(|start| start.0 >= to)
+    });
+    let advice = match after {
+        Some(backup) => format!("what lies behind it is reached from the backup {}", backup.id),
+        None => "take a backup now: what lies behind it can be reached from no backup".into(),
+    };
+    Gap {
+        timeline: stream.timeline,
+        from: Lsn(from),
+        to: Lsn(to),
+        cause,
+        advice,
+    }
+}
