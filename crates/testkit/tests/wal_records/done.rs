@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pgclient::Session;
 use pgformat::{
-    Lsn, Major,
+    Lsn, Major, Tli,
     control::WalLevel,
     wal::{
         DatabaseChange, Event, Record, RelationLocator, RowChange, ServerEvent, StorageChange, Transaction,
@@ -411,5 +411,34 @@ async fn files_databases_settings_and_names_are_found_in_every_version() {
             [("before it happened".to_owned(), point.parse().unwrap())],
             "PostgreSQL {major}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_tells_the_timelines_in_every_version() {
+    for major in majors_to_test() {
+        let mut cluster = cluster(major).await;
+        cluster.stop().await;
+        std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
+        let conninfo = cluster.conninfo();
+        // The start is over when the promotion is.
+        let promote = async {
+            let session = loop {
+                match Session::connect(&conninfo).await {
+                    Ok(session) => break session,
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                }
+            };
+            session
+                .execute("promote", "SELECT pg_catalog.pg_promote(true, 60)")
+                .await
+                .unwrap();
+        };
+        tokio::join!(cluster.start(), promote);
+        cluster.stop().await;
+        let read = Read::of(&cluster);
+        let level = (major >= Major::V17).then_some(WalLevel::Logical);
+        let line = format!("timeline {} after {}, wal_level {level:?}", Tli(2), Tli(1));
+        assert!(read.lines.contains(&line), "PostgreSQL {major}: {:#?}", read.lines);
     }
 }
