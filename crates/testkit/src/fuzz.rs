@@ -5,6 +5,7 @@
 //! Invariant: a body returns for every input. It panics where a decoder lets two encodings stand for one value that has
 //! only one, or gives out what breaks a promise of its type.
 
+mod events;
 mod mutate;
 mod pgformat;
 
@@ -13,7 +14,8 @@ pub use repo::fuzzing::Target;
 
 /// All targets.
 pub fn targets() -> impl Iterator<Item = &'static Target> {
-    pgformat::TARGETS.iter().chain(repo::fuzzing::TARGETS)
+    let ours = pgformat::TARGETS.iter().chain(events::TARGETS);
+    ours.chain(repo::fuzzing::TARGETS)
 }
 
 /// The target of that name.

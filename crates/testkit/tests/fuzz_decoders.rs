@@ -68,6 +68,7 @@ macro_rules! each {
 
 each! {
     pg_control pg_label pg_tablespace_map pg_manifest pg_history pg_names pg_page pg_fold pg_messages pg_rows pg_wal pg_records
+    pg_record_parts pg_record_events
     repo_identity repo_session repo_unlock repo_key_file repo_names
     repo_envelope repo_frames repo_wal_run
     repo_directory repo_leaf repo_map_frame repo_table_directory repo_table_frame

@@ -92,3 +92,6 @@ impl<'a> Parts<'a> {
         transaction::transaction(self, kind).map(Event::Transaction)
     }
 }
+
+#[cfg(test)]
+mod tests;
