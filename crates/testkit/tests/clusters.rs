@@ -63,15 +63,7 @@ async fn a_storm_does_everything_it_says_in_every_version() {
         let storm = Storm::start(&cluster.conninfo()).await;
         let running = bank_of(&cluster).await;
         // Long enough for a few rounds of the slowest, which makes databases.
-        let session = cluster.session().await;
-        let made = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_database WHERE datname = 'storm_database_2'";
-        while session
-            .query_one("look for a database", made, &[])
-            .await
-            .unwrap()
-            .get::<_, i64>(0)
-            == 0
-        {
+        while storm.databases_done() < 2 {
             running.wait_for(running.acknowledged().len() + 10).await;
         }
         running.stop().await;

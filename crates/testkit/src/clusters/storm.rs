@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -29,6 +29,7 @@ pub struct Done {
 #[derive(Debug)]
 pub struct Storm {
     stop: Arc<AtomicBool>,
+    databases_done: Arc<AtomicU64>,
     tables: JoinHandle<u64>,
     databases: JoinHandle<u64>,
     rewrites: JoinHandle<u64>,
@@ -49,15 +50,24 @@ impl Storm {
             .expect("the storm can be prepared");
         let major = first.major();
         let stop = Arc::new(AtomicBool::new(false));
+        let databases_done = Arc::new(AtomicU64::new(0));
+        let count = databases_done.clone();
         Storm {
             tables: until(&stop, first, tables),
             databases: until(&stop, connect(conninfo).await, move |session, round| {
+                count.store(round, Ordering::Relaxed);
                 databases(session, round, major)
             }),
+            databases_done,
             rewrites: until(&stop, connect(conninfo).await, rewrite),
             settings: until(&stop, connect(conninfo).await, settings),
             stop,
         }
+    }
+
+    /// How many databases it has made and dropped so far: its slowest part.
+    pub fn databases_done(&self) -> u64 {
+        self.databases_done.load(Ordering::Relaxed)
     }
 
     /// Ends it.
