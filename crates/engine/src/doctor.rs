@@ -1,6 +1,8 @@
 //! What can be protected and how well, what is missing, and the line that mends it.
 
-use std::path::Path;
+mod wal;
+
+use std::path::{Path, PathBuf};
 
 use pgclient::{Binaries, Conninfo};
 use serde::Serialize;
@@ -79,7 +81,11 @@ pub async fn examine(
     };
     if let Some(facts) = facts {
         let major = facts.major;
-        ready(context, facts, options, &mut checks).await;
+        let asked = facts.clone();
+        let local = ready(context, facts, options, &mut checks).await;
+        if let Some(conninfo) = server {
+            wal::examine(conninfo, &asked, local.as_deref(), &mut checks).await;
+        }
         match Binaries::find(major, binaries) {
             Ok(found) => ok(
                 &mut checks,
@@ -101,7 +107,7 @@ pub async fn examine(
     }
     let sound = !checks.iter().any(|check| check.outcome == Outcome::Failed);
     let protection = if sound {
-        "Full physical backups, encrypted and verified; a restore brings back the moment a backup ended. Recovery to any second comes with a later version."
+        "Full physical backups, encrypted and verified. With `lastgood wal receive` or archive_command = 'lastgood wal push %p NAME', any moment between them; else the moments at which backups ended."
     } else {
         "Nothing until what failed above is mended."
     };
@@ -161,7 +167,9 @@ async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>
 }
 
 /// Whether a backup could begin now: everything on the server's side at once, then the data directory.
-async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks: &mut Vec<Check>) {
+/// Where the data directory is, if it is here.
+async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks: &mut Vec<Check>) -> Option<PathBuf> {
+    let told = facts.data_directory.as_ref().map(PathBuf::from);
     let conditions = backup::judge(&facts);
     let prevented = conditions.iter().any(|condition| !condition.bearable);
     for condition in conditions {
@@ -178,11 +186,18 @@ async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks:
         });
     }
     if prevented {
-        return skip(checks, "data-directory", "the server does not allow backups yet");
+        skip(checks, "data-directory", "the server does not allow backups yet");
+        return None;
     }
     match backup::plan(context, facts, options).await {
-        Ok(plan) => planned(checks, &plan),
-        Err(error) => fail(checks, "data-directory", &error),
+        Ok(plan) => {
+            planned(checks, &plan);
+            options.data_directory.clone().or(told)
+        }
+        Err(error) => {
+            fail(checks, "data-directory", &error);
+            None
+        }
     }
 }
 

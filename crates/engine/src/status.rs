@@ -3,6 +3,8 @@
 //! Invariant: the word is computed from what was restored and checked, never from a job's exit code. What is not
 //! known is not good.
 
+mod wal;
+
 use repo::ledger::{Level, Outcome};
 use serde::Serialize;
 
@@ -61,6 +63,8 @@ pub struct Status {
     pub because: Vec<String>,
     /// The newest backup whose last check did not fail: the moment to which one can go back.
     pub newest: Option<Backup>,
+    /// The last moment that can be reached, where WAL is archived: microseconds since 1970-01-01 UTC.
+    pub reaches: Option<i64>,
     /// How many backups there are.
     pub backups: usize,
     /// Their bytes in the repository.
@@ -89,13 +93,16 @@ pub async fn of(context: &Context, opened: &Opened) -> Result<Status> {
         })
         .await;
     let name = opened.repository.identity().name.clone();
-    Ok(judge(
-        name,
-        context.runtime.clock.now_micros(),
-        backups,
-        unfinished,
-        alarms,
-    ))
+    let newest = backups.last().map(|backup| backup.id.clone());
+    let wal = wal::look(context, opened, newest.as_deref()).await?;
+    let now = context.runtime.clock.now_micros();
+    let mut status = judge(name, now, backups, unfinished, alarms);
+    status.reaches = wal.reaches;
+    if !wal.because.is_empty() && matches!(status.state, State::Proven | State::Unproven) {
+        status.state = State::AtRisk;
+    }
+    status.because.extend(wal.because);
+    Ok(status)
 }
 
 fn judge(name: String, now: i64, backups: Vec<Backup>, unfinished: Vec<String>, alarms: Vec<String>) -> Status {
@@ -171,6 +178,7 @@ fn judge(name: String, now: i64, backups: Vec<Backup>, unfinished: Vec<String>, 
         name,
         state,
         because,
+        reaches: None,
         backups: backups.len(),
         stored: backups.iter().map(|backup| backup.stored).sum(),
         restore_seconds: proven.as_ref().map(|proof| proof.seconds),

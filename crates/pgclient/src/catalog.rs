@@ -5,12 +5,14 @@
 mod databases;
 mod rights;
 mod tables;
+mod wal_state;
 
 use pgformat::{Lsn, Major, Tli, segment::SegmentSize};
 
 pub use self::databases::{Collation, Database, Tablespace};
 pub use self::rights::{Rights, grant_for_points, grants_for_backup};
 pub use self::tables::{Table, TableKind, tables};
+pub use self::wal_state::{Slot, WalState};
 use crate::{Error, Result, connect::Session};
 
 /// The facts about one server, read in one go.

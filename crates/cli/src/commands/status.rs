@@ -155,10 +155,9 @@ fn row(seen: &Seen) -> Vec<String> {
     vec![
         seen.name.clone(),
         status.state.word().into(),
-        status
-            .newest
-            .as_ref()
-            .map_or("-".into(), |newest| render::utc(newest.stopped)),
+        status.newest.as_ref().map_or("-".into(), |newest| {
+            render::utc(newest.stopped.max(status.reaches.unwrap_or(i64::MIN)))
+        }),
         status.backups.to_string(),
         status
             .proven
@@ -210,6 +209,7 @@ mod tests {
                 "a reason that is long enough to need a second line, because it says so much ".repeat(2);
                 because
             ],
+            reaches: None,
             newest: None,
             backups: 0,
             stored: 0,

@@ -56,7 +56,8 @@ fn text(database: &Database) -> String {
         database.name,
         table.render()
     );
-    for gap in gaps {
+    // Backups alone leave holes between them, which is no news.
+    for gap in gaps.iter().filter(|gap| gap.archived) {
         text.push_str(&told(gap));
     }
     text

@@ -27,6 +27,9 @@ use crate::{Error, Result};
 /// More names than a segment can mean to set are somebody's mistake; the first ones are kept.
 const MAX_POINTS: usize = 10_000;
 
+/// How far before a segment its walk begins, bytes: a few pages, and a multiple of every size of theirs.
+const FIRST_LOOK_BACK: u64 = 64 << 10;
+
 /// Walks over consecutive WAL and makes an index of each stretch.
 ///
 /// Records that it cannot read end the walk, not the work: the index says where and why, and the walk begins again at
@@ -62,6 +65,32 @@ impl Indexer {
         indexer.walker = Some(indexer.walker(start)?);
         indexer.gathered.begin(true);
         Ok(indexer)
+    }
+
+    /// Begins at the segment that starts at `start`, knowing the record that lies across its beginning: `before` hands out
+    /// bytes from one position to another, or says that it has not all of them.
+    ///
+    /// Few records are long. So little is read at first, and more only where a record's beginning is not in it.
+    pub fn after(
+        geometry: Geometry,
+        generation: u64,
+        start: u64,
+        mut before: impl FnMut(u64, u64, &mut dyn FnMut(&[u8])) -> bool,
+    ) -> Result<Indexer> {
+        let mut back = FIRST_LOOK_BACK;
+        while back <= geometry.segment_size().bytes() && back <= start {
+            let mut indexer = Indexer::new(geometry, generation, start - back)?;
+            if !before(start - back, start, &mut |bytes| indexer.feed(bytes)) || indexer.position != start {
+                break;
+            }
+            let knows = indexer.walker.as_ref().is_some_and(|walker| walker.leading_left() == 0);
+            if knows {
+                drop(indexer.index());
+                return Ok(indexer);
+            }
+            back *= 4;
+        }
+        Indexer::new(geometry, generation, start)
     }
 
     /// Position of the next byte.

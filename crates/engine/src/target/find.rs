@@ -231,14 +231,15 @@ impl Search<'_> {
             for ending in &chunk.transactions.endings {
                 if ending.time > moment {
                     // The record before is the one that ends the backup, or a later one, if this begins at or after its end.
-                    if ending.lsn.0 < base.stop {
+                    // And the moment is not before the backup, if some transaction ended between the two, or the clocks say so.
+                    if ending.lsn.0 < base.stop || seen.last.is_none() && base.started > moment {
                         return Ok(None);
                     }
                     let place = Place {
                         record: ending.prev.0,
                         end: ending.lsn.0,
                     };
-                    let mut target = seen.target(base, &path, place, Some(ending));
+                    let mut target = self.target(&seen, base, &path, place, Some(ending));
                     target.later = later(&mut scan, &chunk, ending, moment).await?;
                     return Ok(Some(target));
                 }
@@ -265,7 +266,7 @@ impl Search<'_> {
             .chain(seen.last.as_ref().map(|last| last.time))
             .max();
         match until {
-            Some(until) if moment <= until => Ok(Some(seen.target(base, &path, last, None))),
+            Some(until) if moment <= until => Ok(Some(self.target(&seen, base, &path, last, None))),
             until => Err(refused(
                 "time-not-reached",
                 format!(
@@ -400,7 +401,7 @@ impl Search<'_> {
         while let Some(chunk) = scan.next().await? {
             for ending in &chunk.transactions.endings {
                 if ending.lsn.0 > place.record {
-                    return Ok(seen.target(base, path, place, Some(ending)));
+                    return Ok(self.target(&seen, base, path, place, Some(ending)));
                 }
                 seen.ending(ending);
             }
@@ -414,7 +415,34 @@ impl Search<'_> {
                 break;
             }
         }
-        Ok(seen.target(base, path, place, None))
+        Ok(self.target(&seen, base, path, place, None))
+    }
+
+    /// A record before a timeline parted belongs to its parent; the child has a copy of the segment in which it did, which
+    /// serves where the parent's own was never stored.
+    fn target(&self, seen: &Seen, base: &Base, path: &Path, place: Place, after: Option<&Ending>) -> Target {
+        let owner = self
+            .timelines
+            .history(self.tip)
+            .timeline_of(pgformat::Lsn(place.record))
+            .0;
+        let of_owner = self.timelines.path(owner, base.timeline, base.start);
+        let of_owner = of_owner.filter(|path| path.end() >= place.end);
+        let (timeline, pieces) = match of_owner {
+            Some(path) => (owner, path.until(place.end)),
+            None => (path.timeline_of(place.record), path.until(place.end)),
+        };
+        Target {
+            backup: base.id.clone(),
+            timeline,
+            record: Lsn(place.record),
+            end: Lsn(place.end),
+            before: seen.last.clone(),
+            after: after.map(told),
+            prepared: seen.prepared.values().cloned().collect(),
+            later: Vec::new(),
+            pieces,
+        }
     }
 
     fn before_all(&self, bases: &[&Base], what: &str) -> Error {
@@ -491,20 +519,6 @@ impl Seen {
             EndingKind::Commit | EndingKind::Abort => {}
         }
         self.last = Some(told(ending));
-    }
-
-    fn target(&self, base: &Base, path: &Path, place: Place, after: Option<&Ending>) -> Target {
-        Target {
-            backup: base.id.clone(),
-            timeline: path.timeline_of(place.record),
-            record: Lsn(place.record),
-            end: Lsn(place.end),
-            before: self.last.clone(),
-            after: after.map(told),
-            prepared: self.prepared.values().cloned().collect(),
-            later: Vec::new(),
-            pieces: path.until(place.end),
-        }
     }
 }
 

@@ -111,6 +111,11 @@ impl Timelines {
         known.unwrap_or_else(|| History::without_past(Tli(timeline)))
     }
 
+    /// Whether somebody archived that timeline's WAL without pause.
+    pub(crate) fn is_archived(&self, timeline: u32) -> bool {
+        self.archived.contains(&timeline)
+    }
+
     pub(crate) fn segment_size(&self) -> u64 {
         self.geometry.segment_size().bytes()
     }

@@ -32,6 +32,8 @@ pub struct Range {
     pub to: Lsn,
     /// Until when it is known that nothing more was written.
     pub to_time: Option<i64>,
+    /// When a receiver said last that it lives, by the server's clock.
+    pub heard: Option<i64>,
     /// The backups in it that a recovery can begin with.
     pub backups: Vec<String>,
 }
@@ -47,6 +49,8 @@ pub struct Gap {
     pub to: Lsn,
     /// Why, as far as the ledger says.
     pub cause: Option<String>,
+    /// Whether somebody archived this timeline without pause, so that a hole is damage. Backups alone leave holes.
+    pub archived: bool,
     /// What to do.
     pub advice: String,
 }
@@ -78,7 +82,10 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
                 window.ranges.push(range);
             }
             if let Some((next, _)) = coverage.get(number + 1) {
-                window.gaps.push(gap(opened, &stream, &backups, (*to, *next)).await);
+                let archived = timelines.is_archived(*timeline);
+                window
+                    .gaps
+                    .push(gap(opened, &stream, &backups, (*to, *next), archived).await);
             }
         }
     }
@@ -139,6 +146,7 @@ async fn range(
         from_time,
         to: Lsn(to),
         to_time: until(opened, stream, to).await?,
+        heard: newest_mark(&opened.repository, stream).await?.map(|mark| mark.at),
         backups: usable,
     }))
 }
@@ -159,7 +167,13 @@ async fn until(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i6
     Ok(None)
 }
 
-async fn gap(opened: &Opened, stream: &WalStream, backups: &[list::Backup], (from, to): (u64, u64)) -> Gap {
+async fn gap(
+    opened: &Opened,
+    stream: &WalStream,
+    backups: &[list::Backup],
+    (from, to): (u64, u64),
+    archived: bool,
+) -> Gap {
     let generation = stream.generation.to_string();
     let cause = opened
         .with_state(|state| {
@@ -183,6 +197,7 @@ async fn gap(opened: &Opened, stream: &WalStream, backups: &[list::Backup], (fro
         from: Lsn(from),
         to: Lsn(to),
         cause,
+        archived,
         advice,
     }
 }
