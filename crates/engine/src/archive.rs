@@ -2,3 +2,11 @@
 //!
 //! Invariant: storing never depends on understanding. Bytes that a server sent are kept whatever is in them; what
 //! cannot be read of them is said in the index, and found when a target is planned.
+
+pub mod get;
+pub mod push;
+
+mod here;
+mod unindexed;
+
+pub(crate) use unindexed::indexer_for;
