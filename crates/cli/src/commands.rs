@@ -10,6 +10,7 @@ mod restore;
 mod show;
 mod status;
 mod verify;
+pub(crate) mod wal;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -88,6 +89,7 @@ pub(crate) async fn carry_out(run: &Run, command: Command) -> Result<Outcome> {
         Command::Status(args) => status::run(run, &args).await,
         Command::Restore(args) => restore::run(run, args).await,
         Command::Verify(args) => verify::run(run, args).await,
+        Command::Wal(args) => wal::run(run, args).await,
         Command::Demo(args) => demo::run(run, args).await,
         Command::Completions(args) => Ok(completions::run(&args)),
     }

@@ -169,7 +169,9 @@ impl Writer {
     /// Judges whether a segment may be stored; asked before anything of it is. All segments of a call are of one
     /// cluster and timeline.
     async fn admitted(&self, file: &SegmentFile) -> Result<()> {
-        let left = self.left.get_or_try_init(|| known::left_at(&self.repository, &file.stream));
+        let left = self
+            .left
+            .get_or_try_init(|| known::left_at(&self.repository, &file.stream));
         known::check_not_behind(&self.repository, &file.stream, file.start, *left.await?).await?;
         if self.known.is_initialized() || known::follows_known(&self.repository, file).await? {
             return Ok(());

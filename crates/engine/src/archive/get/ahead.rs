@@ -120,8 +120,9 @@ impl Ahead {
     }
 
     fn has(&self, segment: &str) -> bool {
-        self.files()
-            .any(|(name, _)| Parts::of(&name).is_some_and(|parts| parts.segment == segment && parts.cluster == self.cluster))
+        self.files().any(|(name, _)| {
+            Parts::of(&name).is_some_and(|parts| parts.segment == segment && parts.cluster == self.cluster)
+        })
     }
 }
 

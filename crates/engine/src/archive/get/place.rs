@@ -97,7 +97,9 @@ fn remove_abandoned(path: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let file = entry.file_name();
-        let process = file.to_str().and_then(|file| file.strip_prefix(name)?.strip_prefix(MARK));
+        let process = file
+            .to_str()
+            .and_then(|file| file.strip_prefix(name)?.strip_prefix(MARK));
         if let Some(process) = process.and_then(|process| process.parse::<u32>().ok())
             && !Path::new(&format!("/proc/{process}")).exists()
         {

@@ -137,7 +137,10 @@ pub(super) async fn check_not_behind(
 
 async fn alert(repository: &Repository, id: &str, text: &str) -> Result<()> {
     let opened = Opened::new(repository.clone()).await?;
-    if opened.with_state(|state| state.alerts().any(|(alert, _)| alert == id)).await {
+    if opened
+        .with_state(|state| state.alerts().any(|(alert, _)| alert == id))
+        .await
+    {
         return Ok(());
     }
     opened.begin_session().await?;

@@ -14,7 +14,10 @@ const RUN_BYTES: u64 = 4 << 20;
 pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     let (repository, stream) = (&writer.repository, &file.stream);
     let end = valid_end(file)?;
-    let mut at = contiguous_end(repository, stream, file.start).await?.min(end).max(file.start);
+    let mut at = contiguous_end(repository, stream, file.start)
+        .await?
+        .min(end)
+        .max(file.start);
     check_stored(writer, file, at).await?;
     if at == end {
         return Ok(false);
