@@ -5,7 +5,9 @@ use std::fs;
 use engine::pgformat::Major;
 use testkit::clusters::TestCluster;
 
-use crate::world::{KEEP, World, archived, code, done_segments, marked, segment, set_archive_command, stderr, switch, write};
+use crate::world::{
+    KEEP, World, archived, code, done_segments, marked, segment, set_archive_command, stderr, switch, write,
+};
 
 /// A server whose first segments are archived.
 async fn archiving() -> (World, TestCluster, Vec<String>) {
@@ -41,7 +43,10 @@ async fn the_same_bytes_again_succeed_and_other_bytes_never_replace_them() {
         let refused = world.push(&server, &other);
         let said = stderr(&refused);
         assert_eq!((code(&refused), said.lines().count()), (1, 1), "{said}");
-        assert!(said.contains("two servers claim one identity: wal/") && said.contains("try: "), "{said}");
+        assert!(
+            said.contains("two servers claim one identity: wal/") && said.contains("try: "),
+            "{said}"
+        );
     }
     assert!(world.get(&server, name, &[]).1.unwrap() == good);
 }
@@ -56,7 +61,11 @@ async fn a_file_that_is_not_what_its_name_says_is_refused() {
         (&names[2], &good[..good.len() - 8192], "where a segment has 1048576"),
         (&names[2], &good[..30], "too short"),
         (&names[2], &vec![0; 1 << 20], "is no WAL"),
-        ("000000010000000000000FF0.ready", &good, "no file that a server archives"),
+        (
+            "000000010000000000000FF0.ready",
+            &good,
+            "no file that a server archives",
+        ),
         ("xlogtemp.17", &good, "no file that a server archives"),
     ] {
         let refused = world.push(&server, &forged(&world, name, bytes));
@@ -77,7 +86,11 @@ async fn another_cluster_is_refused() {
     let name = marked(&stranger, ".ready").remove(0);
     let refused = world.push(&stranger, &format!("pg_wal/{name}"));
     assert_eq!(code(&refused), 1);
-    assert!(stderr(&refused).contains("the repository holds the cluster"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("the repository holds the cluster"),
+        "{}",
+        stderr(&refused)
+    );
     assert!(!marked(&stranger, ".ready").is_empty());
 }
 
@@ -99,7 +112,10 @@ async fn a_gap_is_never_taken_for_the_end() {
     fs::remove_file(object(2)).unwrap();
     let (code, got, said) = world.get(&server, &names[2], &[]);
     assert_eq!((code, got), (200, None), "{said}");
-    assert!(said.contains("WAL of timeline 1 is missing at") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.contains("WAL of timeline 1 is missing at") && said.lines().count() == 1,
+        "{said}"
+    );
 
     let mut bytes = fs::read(object(3)).unwrap();
     let middle = bytes.len() / 2;
@@ -136,7 +152,14 @@ async fn exit_codes_mean_to_servers_what_they_shall() {
         &["wal", "push", "pg_wal/000000010000000000000001", "shop", "--nonsense"],
         &["wal", "push", "pg_wal/000000010000000000000001", "nosuch"],
         &["wal", "push", "pg_wal/0000000100000000000000AA", "shop"],
-        &["wal", "push", "pg_wal/000000010000000000000001", "shop", "--repository", "/nowhere"],
+        &[
+            "wal",
+            "push",
+            "pg_wal/000000010000000000000001",
+            "shop",
+            "--repository",
+            "/nowhere",
+        ],
     ] {
         let (code, said) = run(words);
         assert_eq!(code, 1, "{words:?}: {said}");
@@ -147,14 +170,46 @@ async fn exit_codes_mean_to_servers_what_they_shall() {
         &["wal", "get", "000000010000000000000001", to, "shop", "--nonsense"],
         &["wal", "get", "000000010000000000000001", to, "nosuch"],
         &["wal", "get", "000000010000000000000001", to, "shop", "--until", "x"],
-        &["wal", "get", "000000010000000000000001", to, "shop", "--repository", "/nowhere"],
-        &["wal", "get", "000000010000000000000001", to, "shop", "--key-file", "/nowhere"],
-        &["wal", "get", "00000002.history", to, "shop", "--name", "wal", "--json", "--repository", "x"],
+        &[
+            "wal",
+            "get",
+            "000000010000000000000001",
+            to,
+            "shop",
+            "--repository",
+            "/nowhere",
+        ],
+        &[
+            "wal",
+            "get",
+            "000000010000000000000001",
+            to,
+            "shop",
+            "--key-file",
+            "/nowhere",
+        ],
+        &[
+            "wal",
+            "get",
+            "00000002.history",
+            to,
+            "shop",
+            "--name",
+            "wal",
+            "--json",
+            "--repository",
+            "x",
+        ],
     ] {
         let (code, said) = run(words);
         assert_eq!(code, 200, "{words:?}: {said}");
     }
-    for file in ["000000010000000000000001", "00000002.history", "000000010000000000000001.00000028.backup", "x"] {
+    for file in [
+        "000000010000000000000001",
+        "00000002.history",
+        "000000010000000000000001.00000028.backup",
+        "x",
+    ] {
         assert_eq!(world.get(&server, file, &[]), (1, None, String::new()), "{file}");
     }
     // Outside of a data directory nobody knows the cluster.

@@ -25,7 +25,10 @@ async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_m
                 break;
             };
             let path = format!("pg_wal/{first}");
-            let mut child = world.command(server.data_dir(), &["wal", "push", &path, "shop"]).spawn().unwrap();
+            let mut child = world
+                .command(server.data_dir(), &["wal", "push", &path, "shop"])
+                .spawn()
+                .unwrap();
             tokio::time::sleep(Duration::from_micros(random.below(whole.as_micros() as u64))).await;
             child.kill().unwrap();
             killed += u64::from(child.wait().unwrap().code().is_none());
@@ -39,9 +42,14 @@ async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_m
         let began = Instant::now();
         let last = world.push(&server, &format!("pg_wal/{}", all[0]));
         assert_eq!(code(&last), 0, "{}", stderr(&last));
-        whole = began.elapsed().clamp(Duration::from_millis(30), Duration::from_millis(300));
+        whole = began
+            .elapsed()
+            .clamp(Duration::from_millis(30), Duration::from_millis(300));
         for name in &all {
-            assert!(world.get(&server, name, &[]).1.unwrap() == segment(&server, name), "{name}");
+            assert!(
+                world.get(&server, name, &[]).1.unwrap() == segment(&server, name),
+                "{name}"
+            );
         }
     }
     println!("{killed} of {kills} pushes were killed");

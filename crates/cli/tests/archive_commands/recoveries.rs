@@ -11,7 +11,9 @@ use std::{
 use engine::pgformat::Major;
 use testkit::clusters::{TestCluster, bank, give_to_server_user, row_digests, server_user};
 
-use crate::world::{KEEP, World, archived, code, marked, segment, set_archive_command, sql, stderr, succeeded, switch, write};
+use crate::world::{
+    KEEP, World, archived, code, marked, segment, set_archive_command, sql, stderr, succeeded, switch, write,
+};
 
 /// Restores the backup and adds settings; the last of a name wins.
 fn restored(world: &World, name: &str, settings: &[String]) -> PathBuf {
@@ -20,7 +22,10 @@ fn restored(world: &World, name: &str, settings: &[String]) -> PathBuf {
         world.folder.path(),
         &["restore", "shop", "--to", to.to_str().unwrap(), "--yes"],
     ));
-    let mut file = OpenOptions::new().append(true).open(to.join("postgresql.auto.conf")).unwrap();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(to.join("postgresql.auto.conf"))
+        .unwrap();
     writeln!(file, "{}", settings.join("\n")).unwrap();
     give_to_server_user(&to);
     to
@@ -110,10 +115,7 @@ async fn a_promoted_server_archives_its_history_and_the_rest_of_the_old_timeline
     let to = restored(
         &world,
         "restored",
-        &[
-            "archive_mode = on".into(),
-            format!("archive_command = '{KEEP}'"),
-        ],
+        &["archive_mode = on".into(), format!("archive_command = '{KEEP}'")],
     );
     // What the backup's own stream has kept is not to hide what is pushed.
     for object in world.objects("wal") {
@@ -123,7 +125,11 @@ async fn a_promoted_server_archives_its_history_and_the_rest_of_the_old_timeline
     promoted.start().await;
     switch(&promoted).await;
     let waiting = marked(&promoted, ".ready");
-    let partial = waiting.iter().find(|name| name.ends_with(".partial")).expect("a partial segment").clone();
+    let partial = waiting
+        .iter()
+        .find(|name| name.ends_with(".partial"))
+        .expect("a partial segment")
+        .clone();
     set_archive_command(&promoted, &world.archive_command()).await;
     switch(&promoted).await;
     archived(&promoted).await;
@@ -137,7 +143,10 @@ async fn a_promoted_server_archives_its_history_and_the_rest_of_the_old_timeline
     let (code_of, got, said) = world.get(&promoted, partial.strip_suffix(".partial").unwrap(), &[]);
     assert_eq!(code_of, 0, "{said}");
     let (got, file) = (got.unwrap(), fs::read(to.join("pg_wal").join(&partial)).unwrap());
-    assert!(length > 0 && got[..length] == file[..length], "the partial segment came back otherwise");
+    assert!(
+        length > 0 && got[..length] == file[..length],
+        "the partial segment came back otherwise"
+    );
     assert!(got[length..].iter().all(|byte| *byte == 0) && got.len() == 1 << 20);
 
     // The old server comes back, and goes on where nobody follows.
@@ -146,7 +155,11 @@ async fn a_promoted_server_archives_its_history_and_the_rest_of_the_old_timeline
     let behind = marked(&server, ".ready").last().unwrap().clone();
     let refused = world.push(&server, &format!("pg_wal/{behind}"));
     assert_eq!(code(&refused), 1);
-    assert!(stderr(&refused).contains("timeline 1 was left for timeline 2"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("timeline 1 was left for timeline 2"),
+        "{}",
+        stderr(&refused)
+    );
     server.stop().await;
 }
 
@@ -170,7 +183,10 @@ async fn segments_fetched_ahead_are_handed_over_only_if_they_are_what_they_promi
     assert_eq!(run(&names[0], &["--ahead"]), 0);
     let folder = data.join("pg_wal/lastgood-ahead");
     let ahead = || {
-        let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.sort();
         files
     };
@@ -183,7 +199,10 @@ async fn segments_fetched_ahead_are_handed_over_only_if_they_are_what_they_promi
     fs::copy(&files[3], &files[1]).unwrap();
     for (number, name) in names.iter().enumerate().skip(1).take(4) {
         assert_eq!(run(name, &["--until", "1:F/0"]), 0, "{number}");
-        assert!(fs::read(data.join("pg_wal/RECOVERYXLOG")).unwrap() == segment(&server, name), "{number}");
+        assert!(
+            fs::read(data.join("pg_wal/RECOVERYXLOG")).unwrap() == segment(&server, name),
+            "{number}"
+        );
     }
     // At the end of the WAL nothing stays.
     assert_eq!(run("0000000100000000000000F0", &[]), 1);

@@ -3,7 +3,9 @@
 use engine::pgformat::Major;
 use testkit::clusters::{bank, majors_to_test};
 
-use crate::world::{KEEP, World, archived, code, compare_all, marked, segment, set_archive_command, stderr, switch, write};
+use crate::world::{
+    KEEP, World, archived, code, compare_all, marked, segment, set_archive_command, stderr, switch, write,
+};
 
 async fn check(major: Major, mebibytes: u32, segments: u32) {
     let world = World::new();

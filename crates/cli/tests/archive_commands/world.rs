@@ -159,22 +159,35 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 pub(crate) async fn sql(server: &TestCluster, statement: &str) {
-    server.session().await.execute("work for a test", statement).await.unwrap();
+    server
+        .session()
+        .await
+        .execute("work for a test", statement)
+        .await
+        .unwrap();
 }
 
 /// Ends the segment that is being written.
 pub(crate) async fn switch(server: &TestCluster) {
-    sql(server, "CREATE TABLE IF NOT EXISTS switched (); DROP TABLE switched").await;
+    sql(
+        server,
+        "CREATE TABLE IF NOT EXISTS public.switched (); DROP TABLE public.switched",
+    )
+    .await;
     sql(server, "SELECT pg_catalog.pg_switch_wal()").await;
 }
 
 /// Writes about so many MiB of WAL that does not compress.
 pub(crate) async fn write(server: &TestCluster, mebibytes: u32) {
-    sql(server, "CREATE TABLE IF NOT EXISTS noise (bytes bytea)").await;
-    sql(server, "ALTER TABLE noise ALTER COLUMN bytes SET STORAGE EXTERNAL").await;
+    sql(server, "CREATE TABLE IF NOT EXISTS public.noise (bytes bytea)").await;
+    sql(
+        server,
+        "ALTER TABLE public.noise ALTER COLUMN bytes SET STORAGE EXTERNAL",
+    )
+    .await;
     let rows = mebibytes * 64;
     let insert = format!(
-        "INSERT INTO noise SELECT pg_catalog.decode((SELECT pg_catalog.string_agg(pg_catalog.md5(n::text || m::text), '') \
+        "INSERT INTO public.noise SELECT pg_catalog.decode((SELECT pg_catalog.string_agg(pg_catalog.md5(n::text || m::text), '') \
          FROM pg_catalog.generate_series(1, 1024) m), 'hex') FROM pg_catalog.generate_series(1, {rows}) n"
     );
     sql(server, &insert).await;
@@ -214,7 +227,8 @@ pub(crate) async fn archived(server: &TestCluster) {
 pub(crate) fn done_segments(server: &TestCluster) -> Vec<String> {
     let wal = server.data_dir().join("pg_wal");
     let done = marked(server, ".done").into_iter();
-    done.filter(|name| name.len() == 24 && wal.join(name).exists()).collect()
+    done.filter(|name| name.len() == 24 && wal.join(name).exists())
+        .collect()
 }
 
 pub(crate) fn segment(server: &TestCluster, name: &str) -> Vec<u8> {
@@ -227,7 +241,10 @@ pub(crate) fn compare_all(world: &World, server: &TestCluster) -> usize {
     for name in &names {
         let (code, got, said) = world.get(server, name, &[]);
         assert_eq!(code, 0, "{name}: {said}");
-        assert!(got.unwrap() == segment(server, name), "{name} came back with other bytes");
+        assert!(
+            got.unwrap() == segment(server, name),
+            "{name} came back with other bytes"
+        );
     }
     names.len()
 }
