@@ -195,15 +195,18 @@ impl Writer {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_files_that_servers_archive_are_told_from_all_others() {
-        let kind = |name: &str| match Kind::of(name) {
+    fn kind(name: &str) -> &str {
+        match Kind::of(name) {
             Ok(Kind::Segment) => "segment",
             Ok(Kind::Partial(segment)) => segment,
             Ok(Kind::History(_)) => "history",
             Ok(Kind::Backup) => "backup",
             Err(_) => "refused",
-        };
+        }
+    }
+
+    #[test]
+    fn the_files_that_servers_archive_are_told_from_all_others() {
         for (name, expected) in [
             ("0000000100000000000000FF", "segment"),
             ("000000010000000000000FFF", "segment"),
