@@ -12,6 +12,7 @@ mod show;
 mod status;
 mod verify;
 mod window;
+pub(crate) mod wal;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -92,6 +93,7 @@ pub(crate) async fn carry_out(run: &Run, command: Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(run, args).await,
         Command::Window(args) => window::run(run, &args).await,
         Command::Point(args) => point::run(run, &args).await,
+        Command::Wal(args) => wal::run(run, args).await,
         Command::Demo(args) => demo::run(run, args).await,
         Command::Completions(args) => Ok(completions::run(&args)),
     }

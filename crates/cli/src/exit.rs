@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Declined,
     /// What was named does not exist.
     NotFound,
+    /// What a server asked for is proven not to exist: an answer to `restore_command`, and no failure.
+    Absent,
     /// Another database, another writer, or another content is in the way.
     Conflict,
     /// The server or the repository could not be reached.
@@ -64,7 +66,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
-            Exit::Failed => 1,
+            Exit::Failed | Exit::Absent => 1,
             Exit::Usage => 2,
             Exit::Partly => 3,
             Exit::Refused => 4,

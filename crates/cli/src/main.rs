@@ -24,9 +24,12 @@ use engine::event::{Context, Stop};
 pub(crate) use crate::error::{Error, Result};
 use crate::{
     args::Args,
-    commands::Run,
+    commands::{
+        Run,
+        wal::{Caller, end_on_signals},
+    },
     exit::Exit,
-    output::{Outcome, Problem, show},
+    output::{Outcome, Problem, show, show_line},
     progress::Progress,
     signals::Caught,
 };
@@ -35,35 +38,56 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let exit = match usage::parse() {
+    ExitCode::from(match Caller::of_process() {
+        Some(caller) => caller.code(end),
+        None => end().code(),
+    })
+}
+
+fn end() -> Exit {
+    match usage::parse() {
         Ok(args) => run(args),
         Err(exit) => exit,
-    };
-    ExitCode::from(exit.code())
+    }
 }
 
 fn run(args: Args) -> Exit {
     let (command, json) = (args.command.name(), args.global.json);
     let progress = Arc::new(Progress::new(args.global.progress, json));
-    let tokio = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let caller = Caller::of_process();
+    let mut tokio = match caller {
+        // Called once for every segment, by a server that has better use for threads.
+        Some(_) => tokio::runtime::Builder::new_current_thread(),
+        None => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let tokio = match tokio.enable_all().build() {
         Ok(tokio) => tokio,
         Err(error) => {
             let error = Error::file("start", std::path::Path::new("worker threads"), error);
             return show(command, json, Err(Problem::of(&error, Exit::Failed)), &[]);
         }
     };
-    let (result, caught) = tokio.block_on(carry_out(args, Arc::clone(&progress)));
+    let (result, caught) = tokio.block_on(carry_out(args, caller, Arc::clone(&progress)));
     progress.finish();
     let result = result.map_err(|error| Problem::of(&error, caught.exit()));
-    let exit = show(command, json, result, &progress.warnings());
+    let exit = match caller {
+        Some(_) if !json => show_line(command, result),
+        _ => show(command, json, result, &progress.warnings()),
+    };
     // Workers that are still at it would panic on a timer that is gone; they end with the process.
     std::mem::forget(tokio);
     exit
 }
 
-async fn carry_out(args: Args, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {
+async fn carry_out(args: Args, caller: Option<Caller>, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {
     let stop = Stop::default();
-    let caught = match signals::listen(stop.clone(), Arc::clone(&progress)) {
+    let listening = match caller {
+        // Recoveries are ended by the signal itself: the server knows it for a stop.
+        Some(Caller::Recovery) => Ok(Caught::default()),
+        Some(caller) => end_on_signals(caller).map(|()| Caught::default()),
+        None => signals::listen(stop.clone(), Arc::clone(&progress)),
+    };
+    let caught = match listening {
         Ok(caught) => caught,
         Err(error) => {
             let error = Error::file("listen for", std::path::Path::new("signals"), error);

@@ -94,6 +94,18 @@ impl Problem {
         }
     }
 
+    /// All of it in one line.
+    fn line(&self, command: &str) -> String {
+        let mut line = format!("lastgood {command}: {}", self.message);
+        for cause in &self.causes {
+            line.push_str(&format!(": {cause}"));
+        }
+        if let Some(hint) = &self.hint {
+            line.push_str(&format!("; try: {hint}"));
+        }
+        render::printable(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
     /// For standard error.
     fn text(&self) -> String {
         let mut text = format!("error: {}\n", lines(&self.message));
@@ -147,6 +159,19 @@ pub(crate) fn show(command: &str, json: bool, result: Result<Outcome, Problem>, 
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && exit == Exit::Done => Exit::Failed,
         _ => exit,
     }
+}
+
+/// Shows how a command ended that a server called: one line for its log if it failed, else nothing.
+pub(crate) fn show_line(command: &str, result: Result<Outcome, Problem>) -> Exit {
+    let Some(problem) = result.map_or_else(Some, |outcome| outcome.problem) else {
+        return Exit::Done;
+    };
+    // That something does not exist is an answer; a standby asks every few seconds.
+    if problem.exit != Exit::Absent {
+        let line = format!("{}\n", problem.line(command));
+        drop(std::io::stderr().lock().write_all(line.as_bytes()));
+    }
+    problem.exit
 }
 
 fn write_out(text: &str) -> std::io::Result<()> {

@@ -3,6 +3,10 @@
 //! Invariant: storing never depends on understanding. Bytes that a server sent are kept whatever is in them; what
 //! cannot be read of them is said in the index, and found when a target is planned.
 
+pub mod get;
+pub mod push;
+
+mod here;
 mod indexer;
 
 pub use indexer::Indexer;

@@ -4,7 +4,7 @@
 //! table, its manifest, and every byte of WAL from its start to its end.
 
 mod assemble;
-mod begin;
+pub(crate) mod begin;
 mod control;
 mod copy;
 mod facts;

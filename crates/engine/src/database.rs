@@ -67,7 +67,11 @@ pub async fn open_to_restore(context: &Context, database: &Database, at: &At) ->
     }
 }
 
-async fn folder(context: &Context, database: &Database) -> Result<Repository> {
+/// Opens a database's folder and leaves its ledger unread.
+///
+/// # Errors
+/// As [`open`].
+pub async fn folder(context: &Context, database: &Database) -> Result<Repository> {
     let store = database
         .location
         .database(&database.name, false)

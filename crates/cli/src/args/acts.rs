@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use engine::restore::At;
 
-use super::values::{Compression, Named, Renamed, VerifyLevel, parse_rate};
+use super::{
+    values::{Compression, Named, Renamed, VerifyLevel, parse_rate},
+    wal::Wal,
+};
 
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +32,8 @@ pub(crate) enum Command {
     Window(Window),
     /// Give the present moment a name to go back to
     Point(Point),
+    /// Archive WAL, and deliver it to recoveries
+    Wal(Wal),
     /// Tell the whole story on a cluster that is made and removed
     Demo(Demo),
     /// Print a completion script
@@ -50,6 +55,7 @@ impl Command {
             Command::Verify(_) => "verify",
             Command::Window(_) => "window",
             Command::Point(_) => "point",
+            Command::Wal(wal) => wal.name(),
             Command::Demo(_) => "demo",
             Command::Completions(_) => "completions",
         }
@@ -261,6 +267,6 @@ pub(crate) struct Completions {
 /// The most workers that make sense on one machine; more would only take memory (32 MiB each).
 const JOBS_MAX: i64 = 64;
 
-fn jobs() -> clap::builder::RangedI64ValueParser<u16> {
+pub(super) fn jobs() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=JOBS_MAX)
 }

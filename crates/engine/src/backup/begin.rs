@@ -23,7 +23,7 @@ pub(super) fn reason(error: &Error) -> String {
 }
 
 /// A folder holds one cluster. Another system identifier means another cluster: a person must say so.
-pub(super) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
+pub(crate) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
     let generation = generation.to_string();
     let known: Vec<String> = opened
         .with_state(|state| {

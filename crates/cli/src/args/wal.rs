@@ -1,0 +1,81 @@
+//! `lastgood wal` and its acts.
+
+use std::path::PathBuf;
+
+use engine::archive::get::Until;
+
+/// `lastgood wal`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lastgood wal push pg_wal/000000010000000000000003 shop\n  \
+    lastgood wal get 000000010000000000000003 pg_wal/RECOVERYXLOG shop"
+)]
+pub(crate) struct Wal {
+    #[command(subcommand)]
+    pub(crate) act: WalAct,
+}
+
+impl Wal {
+    /// The words that were typed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.act {
+            WalAct::Push(_) => "wal push",
+            WalAct::Get(_) => "wal get",
+        }
+    }
+}
+
+/// What is done with WAL.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum WalAct {
+    /// Store a file of WAL; for archive_command
+    Push(WalPush),
+    /// Deliver a file of WAL; for restore_command
+    Get(WalGet),
+}
+
+/// `lastgood wal push`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "In postgresql.conf:\n  archive_command = 'lastgood wal push %p shop'\n\n\
+    Ends with 0 once the file is durable in the repository, else with 1: the server\n\
+    keeps it and asks again. Further segments that wait are stored by the same call.\n\nExamples:\n  \
+    lastgood wal push %p shop\n  lastgood wal push pg_wal/000000010000000000000003 shop --jobs 1"
+)]
+pub(crate) struct WalPush {
+    /// The file, %p of archive_command
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// A configured database
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Workers side by side, where several segments wait [default: 2]
+    #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = super::acts::jobs())]
+    pub(crate) jobs: Option<u16>,
+}
+
+/// `lastgood wal get`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "In postgresql.conf:\n  restore_command = 'lastgood wal get %f %p shop'\n\n\
+    Ends with 0 if the file was delivered whole, with 1 if it is proven that there is\n\
+    none, else with 200: the server must not open over a gap.\n\nExamples:\n  \
+    lastgood wal get %f %p shop\n  lastgood wal get %f %p shop --until 1:0/5000098"
+)]
+pub(crate) struct WalGet {
+    /// The file's name, %f of restore_command
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+    /// Where to put it, %p of restore_command
+    #[arg(value_name = "PATH")]
+    pub(crate) to: PathBuf,
+    /// A configured database
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// The planned end of the recovery: up to there WAL must be whole, and none after it is given
+    #[arg(long, value_name = "TIMELINE:LSN")]
+    pub(crate) until: Option<Until>,
+    /// Fetch the segments after it, ahead of the server
+    #[arg(long, hide = true)]
+    pub(crate) ahead: bool,
+}

@@ -1,0 +1,153 @@
+//! Whether the repository is this cluster's, and this timeline the one that goes on.
+
+use pgformat::{Lsn, Tli, history::History};
+use repo::{
+    Repository,
+    ledger::{self, Entry, Severity},
+    session::Session,
+    wal::{WalStream, is_done, read_history},
+};
+
+use crate::{Error, Result, backup::begin::check_generation, database::Opened};
+
+use super::file::SegmentFile;
+
+/// What the ledger has to know of a cluster before its WAL is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cluster {
+    pub(super) generation: u64,
+    pub(super) timeline: u32,
+    pub(super) segment_size: u64,
+    pub(super) major: u32,
+    /// Of the data; WAL does not tell it.
+    pub(super) block_size: Option<u32>,
+}
+
+/// Checks that the repository is the cluster's and says in the ledger what begins. A session is made only if
+/// something was said.
+///
+/// # Errors
+/// [`Error::Refused`] if the repository holds another cluster.
+pub(super) async fn check(repository: &Repository, cluster: Cluster) -> Result<Option<Session>> {
+    let opened = Opened::new(repository.clone()).await?;
+    check_generation(&opened, cluster.generation).await?;
+    let (generation, timeline) = (cluster.generation.to_string(), cluster.timeline);
+    let (known, begun) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.knows_timeline(&generation, timeline),
+            )
+        })
+        .await;
+    if known && begun {
+        return Ok(None);
+    }
+    if !known && cluster.block_size.is_none() {
+        return Err(crate::archive::here::no_cluster("this WAL"));
+    }
+    let session = opened.begin_session().await?;
+    if let (false, Some(block_size)) = (known, cluster.block_size) {
+        let entry = Entry::GenerationBegun {
+            generation: generation.clone(),
+            segment_size: u32::try_from(cluster.segment_size).unwrap_or(u32::MAX),
+            block_size,
+            major: cluster.major,
+        };
+        opened.append(entry).await?;
+    }
+    if !begun {
+        let (parent, switch) = parent_of(repository, cluster).await?;
+        let entry = Entry::TimelineBegun {
+            generation,
+            timeline,
+            parent,
+            switch,
+        };
+        opened.append(entry).await?;
+    }
+    Ok(Some(session))
+}
+
+/// Where a timeline comes from, as far as its history is here.
+async fn parent_of(repository: &Repository, cluster: Cluster) -> Result<(Option<u32>, Option<ledger::Lsn>)> {
+    let content = read_history(repository, cluster.generation, cluster.timeline).await?;
+    let history = content.and_then(|content| History::parse(Tli(cluster.timeline), &content).ok());
+    let last = history.and_then(|history| history.switches().last().cloned());
+    Ok((
+        last.as_ref().map(|switch| switch.parent.0),
+        last.map(|switch| ledger::Lsn(switch.at.0)),
+    ))
+}
+
+/// Whether the segment before this one was pushed: then everything was checked with it.
+pub(super) async fn follows_known(repository: &Repository, file: &SegmentFile) -> Result<bool> {
+    match file.start.checked_sub(1) {
+        Some(before) => Ok(is_done(repository, &file.stream, before).await?),
+        None => Ok(false),
+    }
+}
+
+/// Where another timeline left this one first, if one did that is known here: which one, and at what position.
+pub(super) async fn left_at(repository: &Repository, stream: &WalStream) -> Result<Option<(u32, u64)>> {
+    let mut earliest: Option<(u32, u64)> = None;
+    // As servers look for the newest timeline (`findNewestTimeLine`): up to the first that is not there.
+    for child in stream.timeline.saturating_add(1)..u32::MAX {
+        let Some(content) = read_history(repository, stream.generation, child).await? else {
+            break;
+        };
+        let Ok(history) = History::parse(Tli(child), &content) else {
+            continue;
+        };
+        for switch in history.switches() {
+            let nearer = earliest.is_none_or(|(_, at)| switch.at.0 < at);
+            if switch.parent.0 == stream.timeline && nearer {
+                earliest = Some((child, switch.at.0));
+            }
+        }
+    }
+    Ok(earliest)
+}
+
+/// Refuses a segment that lies past the position at which its timeline was left, and says so in the ledger, once.
+pub(super) async fn check_not_behind(
+    repository: &Repository,
+    stream: &WalStream,
+    start: u64,
+    left: Option<(u32, u64)>,
+) -> Result<()> {
+    let Some((child, at)) = left.filter(|(_, at)| start >= *at) else {
+        return Ok(());
+    };
+    let (timeline, generation) = (stream.timeline, stream.generation);
+    let what = format!(
+        "timeline {timeline} was left for timeline {child} at {}; this server still writes it at {}",
+        Lsn(at),
+        Lsn(start)
+    );
+    // The refusal stands whether or not it can be written down.
+    let _ = alert(repository, &format!("timeline-behind-{generation}-{timeline}"), &what).await;
+    Err(Error::Refused {
+        code: "timeline-behind",
+        what,
+        hint: "Stop this server if another was promoted in its place; else protect it under another name with `lastgood init`."
+            .into(),
+    })
+}
+
+async fn alert(repository: &Repository, id: &str, text: &str) -> Result<()> {
+    let opened = Opened::new(repository.clone()).await?;
+    if opened
+        .with_state(|state| state.alerts().any(|(alert, _)| alert == id))
+        .await
+    {
+        return Ok(());
+    }
+    opened.begin_session().await?;
+    let entry = Entry::AlertRaised {
+        alert: id.into(),
+        severity: Severity::Critical,
+        text: text.into(),
+    };
+    opened.append(entry).await.map(drop)
+}

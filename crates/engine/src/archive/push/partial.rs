@@ -1,0 +1,84 @@
+//! The last segment of a timeline that was left (`<segment>.partial`), as far as there is WAL in it.
+
+use pgformat::{Lsn, wal::Walker};
+use repo::wal::{Assembly, append_run, contiguous_end};
+
+use crate::{Error, Result};
+
+use super::{Writer, file::SegmentFile};
+
+/// The most that is stored as one run.
+const RUN_BYTES: u64 = 4 << 20;
+
+/// Stores what is missing of the file's whole records, as open runs; whether something was.
+pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
+    let (repository, stream) = (&writer.repository, &file.stream);
+    let end = valid_end(file)?;
+    let mut at = contiguous_end(repository, stream, file.start)
+        .await?
+        .min(end)
+        .max(file.start);
+    check_stored(writer, file, at).await?;
+    if at == end {
+        return Ok(false);
+    }
+    // The history that tells where this timeline was left may be here before it.
+    if !super::known::follows_known(repository, file).await? {
+        writer.known(file.cluster(writer.block_size)).await?;
+    }
+    let session = writer.session().await?;
+    while at < end {
+        let mut bytes = Vec::new();
+        file.read(at, end.min(at.saturating_add(RUN_BYTES)), |_, piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        at = append_run(repository, session, stream, at, &bytes).await?;
+    }
+    Ok(true)
+}
+
+/// The position after the last whole record. What follows in the file is what it held before it was recycled, or the
+/// beginning of a record that was never finished.
+fn valid_end(file: &SegmentFile) -> Result<u64> {
+    let odd = |error: pgformat::Error| Error::Failed {
+        code: "wal-damaged",
+        what: format!("the WAL at {} does not read as it should: {error}", Lsn(file.start)),
+        hint: "Report this as a bug.".into(),
+    };
+    let mut walker = Walker::new(file.geometry, Lsn(file.start)).map_err(odd)?;
+    walker = walker.of_major(file.major).of_system(file.stream.generation);
+    let (mut stopped, mut ended) = (None, file.start);
+    file.read(file.start, file.end(), |_, piece| {
+        if stopped.is_none() {
+            stopped = walker.feed(piece, |record| ended = record.end.0).err();
+        }
+        Ok(())
+    })?;
+    let end = match (walker.leading_left(), walker.tail(), stopped) {
+        (1.., _, _) => file.start,
+        (0, Some(tail), _) => tail.lsn.0,
+        (0, None, Some(stop)) => stop.lsn.0,
+        (0, None, None) => file.end(),
+    };
+    // A record that switches segments ends with this one; nothing lies past the file.
+    Ok(end.max(ended).min(file.end()))
+}
+
+/// Compares the file with what is stored of its segment, up to `end`.
+async fn check_stored(writer: &Writer, file: &SegmentFile, end: u64) -> Result<()> {
+    let mut stored = Assembly::new(&writer.repository, file.stream, file.start, end);
+    while let Some(run) = stored.next().await? {
+        let mut rest = &run.bytes[..];
+        file.read(run.start, run.end(), |at, piece| {
+            let (now, later) = rest.split_at(piece.len().min(rest.len()));
+            rest = later;
+            if now == piece {
+                return Ok(());
+            }
+            let what = format!("the repository holds other WAL than this server from {} on", Lsn(at));
+            Err(repo::Error::TwoServers { what }.into())
+        })?;
+    }
+    Ok(())
+}

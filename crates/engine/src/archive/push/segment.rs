@@ -1,0 +1,79 @@
+//! One whole segment into the repository.
+
+use repo::wal::{DoneDraft, MAX_RUN, finish_segment, read_index, read_run};
+
+use crate::{Error, Result};
+use repo::wal::Finish as _;
+
+use super::{Writer, file::SegmentFile};
+
+/// Stores what is missing of the segment. `Ok` promises that another process, opening the repository afresh, reads
+/// back these bytes; whether something had to be written is said.
+///
+/// # Errors
+/// [`repo::Error::TwoServers`] if other bytes are stored for it. Nothing is overwritten.
+pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
+    let (repository, stream) = (&writer.repository, &file.stream);
+    let open = check_open_runs(writer, file).await?;
+    let mut indexer = file.indexer()?;
+    let mut written = false;
+    for start in (file.start..file.end()).step_by(MAX_RUN) {
+        let end = stream.done_end(start);
+        if let Some(stored) = read_index(repository, stream, start).await? {
+            let mut hash = blake3::Hasher::new();
+            file.read(start, end, |at, piece| {
+                hash.update(piece);
+                indexer.bytes(at, piece);
+                Ok(())
+            })?;
+            // What it says of these bytes is stored already.
+            indexer.index();
+            if hash.finalize().to_hex().as_str() != stored.summary.content {
+                return Err(other_bytes(&stream.done_name(start)));
+            }
+            continue;
+        }
+        writer.admitted(file).await?;
+        let mut draft = DoneDraft::new(repository, writer.session().await?, stream, start)?;
+        file.read(start, end, |at, piece| {
+            indexer.bytes(at, piece);
+            Ok(draft.bytes(piece)?)
+        })?;
+        draft.finish(&indexer.index())?.store(repository, stream).await?;
+        written = true;
+    }
+    if open {
+        // Only tidying: a receiver or the next backup does it if this fails.
+        let mut indexer = file.indexer()?;
+        let session = writer.session().await?;
+        let _ = finish_segment(repository, session, stream, file.start, &mut indexer).await;
+    }
+    Ok(written)
+}
+
+/// Compares the file with what a receiver or a backup has stored of it; whether there is anything.
+async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
+    let mut at = file.start;
+    while at < file.end() {
+        let Some(run) = read_run(&writer.repository, &file.stream, at).await? else {
+            break;
+        };
+        let end = run.end();
+        let mut rest = &run.bytes[..];
+        file.read(at, end, |_, piece| {
+            let (now, later) = rest.split_at(piece.len().min(rest.len()));
+            rest = later;
+            match now == piece {
+                true => Ok(()),
+                false => Err(other_bytes(&file.stream.run_name(at))),
+            }
+        })?;
+        at = end;
+    }
+    Ok(at > file.start)
+}
+
+fn other_bytes(name: &str) -> Error {
+    let what = format!("{name} holds other WAL than this server has there");
+    repo::Error::TwoServers { what }.into()
+}
