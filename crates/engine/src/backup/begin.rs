@@ -13,7 +13,7 @@ use super::Plan;
 /// One word a cause, and no more: an error's text may name things that the ledger need not know.
 pub(super) fn reason(error: &Error) -> String {
     match error {
-        Error::Failed { code, .. } | Error::Refused { code, .. } => (*code).into(),
+        Error::Failed { code, .. } | Error::Refused { code, .. } | Error::Conflict { code, .. } => (*code).into(),
         Error::Interrupted => "interrupted".into(),
         Error::Server(_) => "server".into(),
         Error::Repository(_) => "repository".into(),
@@ -23,7 +23,7 @@ pub(super) fn reason(error: &Error) -> String {
 }
 
 /// A folder holds one cluster. Another system identifier means another cluster: a person must say so.
-pub(super) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
+pub(crate) async fn check_generation(opened: &Opened, generation: u64) -> Result<()> {
     let generation = generation.to_string();
     let known: Vec<String> = opened
         .with_state(|state| {

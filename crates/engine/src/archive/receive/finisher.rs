@@ -1,0 +1,128 @@
+//! Turns complete segments into finished ones, beside the stream.
+//!
+//! A segment that is not finished now is finished at the next start: nothing depends on it but its index.
+
+use std::time::Duration;
+
+use pgformat::wal::Geometry;
+use repo::{
+    Repository,
+    session::Session,
+    wal::{Coverage, WalStream, finish_segment},
+};
+
+use crate::{Result, archive::indexer_for, event::Context, workers::watched};
+
+/// The most segments that may wait. More are left to the next start; a receiver that is so far behind has other
+/// sorrows.
+const WAITING: usize = 4096;
+/// How often a segment is tried, and how long is waited between: somewhat longer than a store restarts.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// One segment.
+struct Job {
+    stream: WalStream,
+    geometry: Geometry,
+    segment: u64,
+}
+
+/// Somebody who finishes segments.
+pub(super) struct Finisher {
+    jobs: async_channel::Sender<Job>,
+    ended: async_channel::Receiver<Result<()>>,
+}
+
+impl Finisher {
+    /// Begins to wait for segments.
+    pub(super) fn start(context: &Context, repository: &Repository, session: &Session) -> Finisher {
+        let (jobs, waiting) = async_channel::bounded(WAITING);
+        let (end, ended) = async_channel::bounded(1);
+        let (work, repository, session) = (context.clone(), repository.clone(), session.clone());
+        let told = end.clone();
+        let worker = async move {
+            let outcome = finish_all(&work, &repository, &session, &waiting).await;
+            // Nobody listens any more if the receiver has failed already.
+            let _ = told.send(outcome).await;
+        };
+        context.runtime.workers.spawn(Box::pin(watched(worker, end)));
+        Finisher { jobs, ended }
+    }
+
+    /// Hands over the complete segment that begins at `segment`.
+    pub(super) fn finish(&self, stream: WalStream, geometry: Geometry, segment: u64) {
+        // What finds no place is found again at the next start.
+        let _ = self.jobs.try_send(Job {
+            stream,
+            geometry,
+            segment,
+        });
+    }
+
+    /// Fails if the work found that two servers write one timeline.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.ended.try_recv() {
+            Ok(outcome) => outcome,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets the segment under way be finished, for as long as `patience`.
+    pub(super) async fn end(self, context: &Context, patience: Duration) {
+        self.jobs.close();
+        let waited = context.runtime.clock.sleep(patience);
+        futures::future::select(Box::pin(self.ended.recv()), waited).await;
+    }
+}
+
+async fn finish_all(
+    context: &Context,
+    repository: &Repository,
+    session: &Session,
+    jobs: &async_channel::Receiver<Job>,
+) -> Result<()> {
+    while let Ok(job) = jobs.recv().await {
+        for attempt in 1..=TRIES {
+            if context.stop.check().is_err() {
+                return Ok(());
+            }
+            let mut index = indexer_for(job.geometry, &job.stream, job.segment);
+            match finish_segment(repository, session, &job.stream, job.segment, &mut *index).await {
+                Ok(()) => break,
+                Err(error @ repo::Error::TwoServers { .. }) => return Err(error.into()),
+                Err(error) if error.is_transient() && attempt < TRIES => context.runtime.clock.sleep(PAUSE).await,
+                Err(error) => {
+                    let name = job.stream.done_name(job.segment);
+                    let what = format!("{name} could not be made of the WAL that was received: {error}");
+                    context.warn("segment-unfinished", what);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The segments of a timeline that are complete, by `stretches` of WAL that are here, and of which open runs are left.
+pub(super) async fn complete(repository: &Repository, stream: &WalStream, stretches: &Coverage) -> Result<Vec<u64>> {
+    let prefix = repo::names::wal_timeline(stream.generation, stream.timeline);
+    let (mut after, mut complete) = (String::new(), Vec::new());
+    loop {
+        let page = repository.store().list_after(&prefix, &after, 1).await?;
+        // `done/` comes after every position there can be.
+        let Some(segment) = page.first().and_then(|first| segment_of(&prefix, &first.name)) else {
+            return Ok(complete);
+        };
+        let end = stream.segment_end(segment);
+        if stretches.iter().any(|(from, to)| *from <= segment && end <= *to) {
+            complete.push(segment);
+        }
+        // To the next segment at once: `0` comes after `/`.
+        after = format!("{prefix}{segment:016x}0");
+    }
+}
+
+fn segment_of(prefix: &str, name: &str) -> Option<u64> {
+    let (segment, _) = name.strip_prefix(prefix)?.split_once('/')?;
+    u64::from_str_radix(segment, 16).ok().filter(|_| segment.len() == 16)
+}
