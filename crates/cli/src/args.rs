@@ -5,6 +5,7 @@
 
 mod acts;
 mod values;
+mod wal;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::builder::BoolishValueParser;
 
 pub(crate) use acts::{Backup, Command, Completions, Demo, Doctor, Init, List, Restore, Show, Status, Verify};
 pub(crate) use values::{Compression, Mode, VerifyLevel, check_name, is_conninfo, parse_rate};
+pub(crate) use wal::{Wal, WalReceive, WalVerb};
 
 /// Brings a PostgreSQL database back to its last good moment, and proves every day that it can.
 #[derive(Debug, clap::Parser)]

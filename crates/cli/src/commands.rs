@@ -10,6 +10,7 @@ mod restore;
 mod show;
 mod status;
 mod verify;
+mod wal;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -83,6 +84,7 @@ pub(crate) async fn carry_out(run: &Run, command: Command) -> Result<Outcome> {
         Command::Init(args) => init::run(run, args).await,
         Command::Doctor(args) => doctor::run(run, args).await,
         Command::Backup(args) => backup::run(run, args).await,
+        Command::Wal(args) => wal::run(run, args).await,
         Command::List(args) => list::run(run, &args).await,
         Command::Show(args) => show::run(run, &args).await,
         Command::Status(args) => status::run(run, &args).await,

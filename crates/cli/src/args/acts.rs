@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use engine::restore::At;
 
-use super::values::{Compression, Named, Renamed, VerifyLevel, parse_rate};
+use super::{
+    Wal,
+    values::{Compression, Named, Renamed, VerifyLevel, parse_rate},
+};
 
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
@@ -15,6 +18,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Back up a running server
     Backup(Backup),
+    /// Receive the server's WAL, continuously
+    Wal(Wal),
     /// List the backups
     List(List),
     /// Show one backup in full
@@ -39,6 +44,7 @@ impl Command {
             Command::Init(_) => "init",
             Command::Doctor(_) => "doctor",
             Command::Backup(_) => "backup",
+            Command::Wal(_) => "wal",
             Command::List(_) => "list",
             Command::Show(_) => "show",
             Command::Status(_) => "status",

@@ -20,7 +20,12 @@ use pgformat::protocol::SlotName;
 use repo::{ledger::Lsn, session::Session};
 use serde::Serialize;
 
-use crate::{Error, Result, database::Opened, event::Context, server::WalSource};
+use crate::{
+    Error, Result,
+    database::{self, Database, Opened},
+    event::Context,
+    server::WalSource,
+};
 
 pub use record::Gap;
 
@@ -104,6 +109,25 @@ pub struct Summary {
     pub position: Option<Lsn>,
     /// WAL that the server did not have any more.
     pub gaps: Vec<Gap>,
+}
+
+/// Opens the folder that WAL is received into; a repository that is away is waited for. `None` if somebody asked to stop
+/// first.
+///
+/// # Errors
+/// What no waiting mends, as [`database::open`].
+pub async fn open(context: &Context, database: &Database) -> Result<Option<Opened>> {
+    let mut patience = Patience::default();
+    loop {
+        let error = match unless_stopped(context, database::open(context, database)).await {
+            Ok(Ok(opened)) => return Ok(Some(opened)),
+            Err(_) => return Ok(None),
+            Ok(Err(error)) => error,
+        };
+        let wait = patience.after(context, error)?;
+        // Whether to stop is looked at above.
+        let _ = unless_stopped(context, context.runtime.clock.sleep(wait)).await;
+    }
 }
 
 /// Receives WAL of `source` until `context` is asked to stop.

@@ -6,7 +6,7 @@ use pgformat::{Lsn, Tli, history::History, wal::Geometry};
 use repo::{
     ledger,
     session::Session,
-    wal::{WalStream, coverage, put_history, read_history},
+    wal::{WalStream, assemble, coverage, put_history, read_history},
 };
 
 use crate::{
@@ -27,6 +27,9 @@ use super::{
     refusals::{check_ahead, check_left, left},
     slot,
 };
+
+/// How much of what is here has to come again, bytes: two servers that went apart differ from there on in nearly every one.
+const COMPARED: u64 = 256 << 10;
 
 /// How a connection ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,13 +124,15 @@ impl<'a> Attendant<'a> {
         let stream = shape(&identity, place.timeline)?;
         let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
         self.finish_complete(&stream, geometry).await?;
-        let (slot, start) = (held.name.as_ref(), Lsn(place.position));
-        match link.stream(slot, start, place.timeline).await {
+        let (from, known) = self.known(&stream, geometry, place.position).await?;
+        match link.stream(held.name.as_ref(), Lsn(from), place.timeline).await {
             Ok(feed) => {
                 let stretch = Stretch {
                     identity,
                     stream,
                     geometry,
+                    from,
+                    known,
                     position: place.position,
                     left: left.filter(|_| own),
                 };
@@ -204,6 +209,20 @@ impl<'a> Attendant<'a> {
             stretches,
             missing,
         })
+    }
+
+    /// The last of what is here before `position`, and where it begins: the server has to send the same. A server keeps
+    /// the whole segment that the next byte is in.
+    async fn known(&self, stream: &WalStream, geometry: Geometry, position: u64) -> Result<(u64, Vec<u8>)> {
+        let back = position.saturating_sub(COMPARED);
+        let from = (back - back % geometry.page_bytes()).max(stream.segment_of(position));
+        let mut known = Vec::new();
+        assemble(&self.opened.repository, *stream, from, position, |_, bytes| {
+            known.extend_from_slice(bytes);
+            Ok(())
+        })
+        .await?;
+        Ok((from, known))
     }
 
     /// Where the newest backup of the server's timeline begins.

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use pgformat::{Lsn, wal::Geometry};
-use repo::wal::{WalStream, append_run, is_done};
+use repo::{
+    Repository,
+    session::Session,
+    wal::{WalStream, append_run, assemble, is_done},
+};
 
 use crate::{
     Error, Result,
@@ -32,6 +36,9 @@ pub(super) struct Stretch {
     pub(super) identity: Identity,
     pub(super) stream: WalStream,
     pub(super) geometry: Geometry,
+    /// Where the stream begins: `known` is here already, from there to `position`, and has to come again.
+    pub(super) from: u64,
+    pub(super) known: Vec<u8>,
     pub(super) position: u64,
     /// Where the timeline was left for another one.
     pub(super) left: Option<Left>,
@@ -58,23 +65,21 @@ impl<'f, 'a> Follower<'f, 'a> {
     pub(super) async fn new(
         attendant: &'f mut Attendant<'a>,
         stretch: Stretch,
-        mut feed: Box<dyn WalFeed>,
+        feed: Box<dyn WalFeed>,
     ) -> Result<Self> {
         let now = attendant.context.runtime.clock.monotonic();
         let options = attendant.options;
         let repository = &attendant.opened.repository;
         let marks = Marks::new(repository, &stretch.stream, options.mark_interval, now).await?;
         let major = stretch.identity.facts.major;
-        // What is here already is durable, whoever received it.
-        feed.acknowledge(Lsn(stretch.position));
         Ok(Follower {
-            commits: Follow::new(stretch.stream, stretch.geometry, major, stretch.position),
+            commits: Follow::new(stretch.stream, stretch.geometry, major, stretch.from),
             sealing: Sealing::new(options.seal_interval),
             marks,
             said: Said::default(),
             open: Vec::with_capacity(RUN_BYTES),
             open_at: stretch.position,
-            received: stretch.position,
+            received: stretch.from,
             warned: false,
             attendant,
             stretch,
@@ -135,7 +140,7 @@ impl<'f, 'a> Follower<'f, 'a> {
                 Ok(None)
             }
             WalEvent::EndOfTimeline { .. } => {
-                let something = self.received > self.stretch.position;
+                let something = self.received > self.stretch.from;
                 self.seal().await?;
                 self.tell_server().await;
                 Ok(Some(match something {
@@ -168,10 +173,16 @@ impl<'f, 'a> Follower<'f, 'a> {
             let left = stream.segment_end(self.received).saturating_sub(self.received);
             let room = self.sealing.room(left).min(rest.len());
             let (now, later) = rest.split_at(room);
+            self.compare(now)?;
             self.walk(now);
             let known = usize::try_from(self.open_at.saturating_sub(self.received)).unwrap_or(usize::MAX);
             self.open.extend_from_slice(now.get(known..).unwrap_or_default());
             self.received = self.received.saturating_add(now.len() as u64);
+            if (self.stretch.position..self.stretch.position.saturating_add(now.len() as u64)).contains(&self.received)
+            {
+                // It is of the same history: what is here already is durable, whoever received it.
+                self.feed.acknowledge(Lsn(self.stretch.position));
+            }
             rest = later;
             if self.sealing.decide(self.now()) == Decision::Seal {
                 self.seal().await?;
@@ -192,6 +203,23 @@ impl<'f, 'a> Follower<'f, 'a> {
             total: self.attendant.summary.bytes + self.open.len() as u64 + server_end.0.saturating_sub(self.received),
         });
         Ok(None)
+    }
+
+    /// A server that has written other WAL before the place is another one, however much it calls itself the same.
+    fn compare(&self, bytes: &[u8]) -> Result<()> {
+        let at = usize::try_from(self.received.saturating_sub(self.stretch.from)).unwrap_or(usize::MAX);
+        let known = self.stretch.known.get(at..).unwrap_or_default();
+        match known.iter().zip(bytes).position(|(known, sent)| known != sent) {
+            None => Ok(()),
+            Some(offset) => Err(Error::Repository(repo::Error::TwoServers {
+                what: format!(
+                    "{} sends other WAL of timeline {} than was received before, from {} on",
+                    self.stretch.identity.server,
+                    self.stretch.stream.timeline,
+                    Lsn(self.received.saturating_add(offset as u64))
+                ),
+            })),
+        }
     }
 
     /// Looks for ends of transactions in what is about to be taken in.
@@ -221,7 +249,7 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
-            let storing = append_run(repository, session, &self.stretch.stream, at, rest);
+            let storing = store_run(repository, session, &self.stretch.stream, at, rest);
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
             let covered = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
@@ -281,6 +309,38 @@ impl<'f, 'a> Follower<'f, 'a> {
     async fn tell_server(&mut self) {
         let _ = self.feed.heartbeat().await;
     }
+}
+
+/// Stores a run, or finds it stored. Another receiver may have finished the segment between our two looks at a name: then
+/// its open runs are gone, and the finished one has the bytes.
+async fn store_run(
+    repository: &Repository,
+    session: &Session,
+    stream: &WalStream,
+    start: u64,
+    bytes: &[u8],
+) -> repo::Result<u64> {
+    let missing = match append_run(repository, session, stream, start, bytes).await {
+        Err(error @ repo::Error::Missing { .. }) => error,
+        done => return done,
+    };
+    if !is_done(repository, stream, start).await? {
+        return Err(missing);
+    }
+    let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
+    assemble(repository, *stream, start, end, |at, piece| {
+        let ours = bytes
+            .get(usize::try_from(at - start).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
+        match ours.starts_with(piece) {
+            true => Ok(()),
+            false => Err(repo::Error::TwoServers {
+                what: format!("{} holds other WAL than this server sends", stream.done_name(start)),
+            }),
+        }
+    })
+    .await?;
+    Ok(end)
 }
 
 fn odd(start: Lsn, expected: u64) -> Error {
