@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{
     Error, Result,
     archive::receive::{self, Options, SlotChoice, Summary},
-    event::{Context, Stop},
+    event::{Context, Event, Stop},
     repo::wal::{WalStream, assemble, contiguous_end, coverage},
     server::LiveSource,
 };
@@ -125,8 +125,18 @@ impl Receiving {
         self.ended().await.expect_err("it was to fail")
     }
 
+    /// The codes of all warnings so far; what they said is in the test's output.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.heard.warnings()
+        let events = self.heard.0.lock().unwrap();
+        let warnings = events.iter().filter_map(|event| match event {
+            Event::Warning(warning) => Some((warning.code, &warning.message)),
+            _ => None,
+        });
+        let warnings: Vec<_> = warnings.collect();
+        if !warnings.is_empty() {
+            println!("{warnings:#?}");
+        }
+        warnings.iter().map(|(code, _)| (*code).to_string()).collect()
     }
 }
 

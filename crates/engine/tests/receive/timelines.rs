@@ -16,21 +16,12 @@ use crate::{
     world::World,
 };
 
-/// A standby of `primary`, made by PostgreSQL's own program, started.
-async fn standby_of(primary: &TestCluster, major: Major, to: &Path) -> TestCluster {
-    let made = Command::new(primary.binaries().program("pg_basebackup"))
-        .args([
-            "--pgdata",
-            to.to_str().unwrap(),
-            "--wal-method",
-            "stream",
-            "--checkpoint",
-            "fast",
-        ])
-        .args(["--dbname", &primary.conninfo_text()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+/// A standby of `primary`, from its files as they are when it is down; both started.
+async fn standby_of(primary: &mut TestCluster, major: Major, to: &Path) -> TestCluster {
+    primary.stop().await;
+    let copied = Command::new("cp").arg("-a").arg(primary.data_dir()).arg(to).status();
+    assert!(copied.unwrap().success());
+    primary.start().await;
     let configuration = to.join("postgresql.auto.conf");
     let mut text = fs::read_to_string(&configuration).unwrap_or_default();
     text.push_str(&format!("primary_conninfo = '{}'\n", primary.conninfo_text()));
@@ -84,9 +75,9 @@ async fn followed(world: &World, server: &TestCluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_is_promoted_is_followed_to_its_new_timeline() {
     for major in majors_to_test() {
-        let primary = TestCluster::new(major, keeping()).await;
+        let mut primary = TestCluster::new(major, keeping()).await;
         let world = World::new().await;
-        let standby = standby_of(&primary, major, &world.target("standby")).await;
+        let standby = standby_of(&mut primary, major, &world.target("standby")).await;
         let receiving = Receiving::start(&world, standby.conninfo(), slot()).await;
         write_wal(&primary, 20).await;
         let old = stream_of(&primary, 1).await;
@@ -118,7 +109,7 @@ fn both(first: &TestCluster, second: &TestCluster) -> Conninfo {
 async fn the_next_server_takes_over_and_the_old_primary_is_refused() {
     let mut primary = TestCluster::new(Major::V15, keeping()).await;
     let world = World::new().await;
-    let standby = standby_of(&primary, Major::V15, &world.target("standby")).await;
+    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
     let old = stream_of(&primary, 1).await;
     let receiving = Receiving::start(&world, both(&primary, &standby), slot()).await;
     write_wal(&primary, 10).await;
@@ -147,9 +138,9 @@ async fn the_next_server_takes_over_and_the_old_primary_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_timeline_is_received_to_its_end_before_the_new_one() {
-    let primary = TestCluster::new(Major::V15, keeping()).await;
+    let mut primary = TestCluster::new(Major::V15, keeping()).await;
     let world = World::new().await;
-    let standby = standby_of(&primary, Major::V15, &world.target("standby")).await;
+    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
     let old = stream_of(&primary, 1).await;
     let receiving = Receiving::start(&world, primary.conninfo(), slot()).await;
     write_wal(&primary, 3).await;

@@ -129,15 +129,3 @@ impl World {
         cluster
     }
 }
-
-impl Heard {
-    /// The codes of all warnings so far.
-    pub fn warnings(&self) -> Vec<String> {
-        let events = self.0.lock().unwrap();
-        let warnings = events.iter().filter_map(|event| match event {
-            Event::Warning(warning) => Some(warning.code.to_string()),
-            _ => None,
-        });
-        warnings.collect()
-    }
-}

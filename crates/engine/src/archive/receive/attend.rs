@@ -6,7 +6,7 @@ use pgformat::{Lsn, Tli, history::History, wal::Geometry};
 use repo::{
     ledger,
     session::Session,
-    wal::{WalStream, assemble, coverage, put_history, read_history},
+    wal::{WalStream, assemble, contiguous_end, coverage, put_history, read_history},
 };
 
 use crate::{
@@ -90,14 +90,13 @@ impl<'a> Attendant<'a> {
         );
         context.step("receive", what);
         patience.streaming(context.runtime.clock.monotonic());
-        let (resume, generation) = (stretch.position, stretch.stream.generation);
-        let timeline = stretch.stream.timeline;
+        let (resume, timeline) = (stretch.position, stretch.stream.timeline);
         let follower = Follower::new(self, stretch, feed).await?;
         match follower.run().await {
             // The server may find out only when it is to send the first byte.
             Err(Error::Server(error)) if error.is_wal_removed() => {
                 let mut link = source.connect().await?;
-                self.missed(&mut *link, generation, Tli(timeline), resume).await?;
+                self.missed(&mut *link, Tli(timeline), resume).await?;
                 Ok(Ended::GoesOn)
             }
             ended => ended,
@@ -140,8 +139,7 @@ impl<'a> Attendant<'a> {
             }
             Err(Error::Server(error)) if error.is_wal_removed() => {
                 let mut link = source.connect().await?;
-                self.missed(&mut *link, generation, place.timeline, place.position)
-                    .await?;
+                self.missed(&mut *link, place.timeline, place.position).await?;
                 Ok(Begun::Missed)
             }
             Err(error) => Err(error),
@@ -254,8 +252,13 @@ impl<'a> Attendant<'a> {
     }
 
     /// The server no longer has what comes at `from`: that is a gap, up to where it can go on.
-    async fn missed(&mut self, link: &mut dyn WalLink, generation: u64, timeline: Tli, from: u64) -> Result<()> {
+    async fn missed(&mut self, link: &mut dyn WalLink, timeline: Tli, from: u64) -> Result<()> {
         let identity = link.identity().clone();
+        check_generation(self.opened, identity.system.system_identifier).await?;
+        // Another receiver may have it, and told the server so.
+        if contiguous_end(&self.opened.repository, &shape(&identity, timeline)?, from).await? > from {
+            return Ok(());
+        }
         let history = self.history(link, &identity).await?;
         let held = slot::hold(self.context, link, self.options).await?;
         let ranges = history.ranges();
@@ -287,6 +290,7 @@ impl<'a> Attendant<'a> {
             to: ledger::Lsn(to),
         };
         let cause = "the server no longer had it";
+        let generation = identity.system.system_identifier;
         record::gap(self.context, self.opened, generation, &gap, cause).await?;
         self.summary.gaps.push(gap);
         Ok(())

@@ -88,7 +88,20 @@ impl<'f, 'a> Follower<'f, 'a> {
     }
 
     /// Until the timeline ends, somebody asks to stop, or something fails.
+    ///
+    /// # Errors
+    /// [`pgclient::Error::is_wal_removed`] only if nothing came at all.
     pub(super) async fn run(mut self) -> Result<Ended> {
+        match self.follow().await {
+            // What was recycled while we were slow, another receiver may have: it is looked for anew.
+            Err(Error::Server(error)) if error.is_wal_removed() && self.received > self.stretch.from => {
+                Ok(Ended::GoesOn)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn follow(&mut self) -> Result<Ended> {
         loop {
             self.attendant.finisher.check()?;
             if self.attendant.context.stop.check().is_err() {

@@ -1,7 +1,7 @@
 //! What the ledger hears of the WAL that is received.
 
 use pgformat::{Lsn, Tli, history::History};
-use repo::ledger::{self, Entry, Severity};
+use repo::ledger::{self, Entry, Severity, State};
 
 use crate::{Error, Result, database::Opened, event::Context, server::Identity};
 
@@ -18,29 +18,38 @@ pub(super) async fn begin(opened: &Opened, identity: &Identity, history: &Histor
         .await;
     if !known {
         let facts = &identity.facts;
-        opened
-            .append(Entry::GenerationBegun {
-                generation: generation.clone(),
-                segment_size: u32::try_from(facts.segment_size.bytes()).unwrap_or(u32::MAX),
-                block_size: facts.block_size,
-                major: facts.major.number(),
-            })
-            .await?;
+        let entry = Entry::GenerationBegun {
+            generation: generation.clone(),
+            segment_size: u32::try_from(facts.segment_size.bytes()).unwrap_or(u32::MAX),
+            block_size: facts.block_size,
+            major: facts.major.number(),
+        };
+        append_unless(opened, entry, |state| state.knows_generation(&generation)).await?;
     }
     if !begun {
         let ranges = history.ranges();
         let at = ranges.iter().position(|range| range.timeline == timeline);
         let parent = at.and_then(|at| at.checked_sub(1)).and_then(|at| ranges.get(at));
-        opened
-            .append(Entry::TimelineBegun {
-                generation,
-                timeline: timeline.0,
-                parent: parent.map(|parent| parent.timeline.0),
-                switch: parent.map(|parent| ledger::Lsn(parent.end.0)),
-            })
-            .await?;
+        let entry = Entry::TimelineBegun {
+            generation: generation.clone(),
+            timeline: timeline.0,
+            parent: parent.map(|parent| parent.timeline.0),
+            switch: parent.map(|parent| ledger::Lsn(parent.end.0)),
+        };
+        append_unless(opened, entry, |state| state.knows_timeline(&generation, timeline.0)).await?;
     }
     Ok(())
+}
+
+/// Appends what another writer may be saying at the same moment.
+async fn append_unless(opened: &Opened, entry: Entry, known: impl Fn(&State) -> bool) -> Result<()> {
+    match opened.append(entry).await {
+        // The state is now that on which it was refused.
+        Err(Error::Failed {
+            code: "ledger-refused", ..
+        }) if opened.with_state(known).await => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// WAL that will never be here.
