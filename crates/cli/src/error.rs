@@ -116,6 +116,7 @@ impl Error {
                 engine::Error::Refused { .. } => Exit::Refused,
                 engine::Error::NotFound { .. } => Exit::NotFound,
                 engine::Error::File { .. } | engine::Error::Failed { .. } => Exit::Failed,
+                engine::Error::Conflict { .. } => Exit::Conflict,
                 engine::Error::Unproven { .. } => Exit::Unproven,
                 engine::Error::Interrupted => interrupted,
                 engine::Error::Repository(error) => repository_exit(error),
@@ -176,7 +177,9 @@ fn server_exit(error: &Server) -> Exit {
 
 fn engine_code(error: &engine::Error) -> &'static str {
     match error {
-        engine::Error::Refused { code, .. } | engine::Error::Failed { code, .. } => code,
+        engine::Error::Refused { code, .. }
+        | engine::Error::Failed { code, .. }
+        | engine::Error::Conflict { code, .. } => code,
         engine::Error::NotFound { .. } => "not-found",
         engine::Error::File { .. } => "file",
         engine::Error::Unproven { .. } => "unproven",

@@ -5,8 +5,11 @@
 
 pub mod get;
 pub mod push;
+pub mod receive;
+pub mod sealing;
 
 mod here;
 mod indexer;
+mod position;
 
 pub use indexer::Indexer;

@@ -17,6 +17,8 @@ mod uploads;
 mod wal;
 mod walk;
 
+pub(crate) use begin::check_generation;
+
 pub(crate) use preflight::judge;
 pub use preflight::{Check, Plan, plan};
 pub use run::{run, run_with};

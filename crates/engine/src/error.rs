@@ -44,6 +44,16 @@ pub enum Error {
         /// What to do now.
         hint: String,
     },
+    /// Another writer or another server is in the way. No repetition helps before somebody looked.
+    #[error("{what}")]
+    Conflict {
+        /// A stable word for programs.
+        code: &'static str,
+        /// Who is in the way of what.
+        what: String,
+        /// What to do now.
+        hint: String,
+    },
     /// What was stored or restored is not what it should be.
     #[error("{what}")]
     Unproven {
@@ -70,6 +80,7 @@ impl Error {
             Error::Refused { hint, .. }
             | Error::NotFound { hint, .. }
             | Error::Failed { hint, .. }
+            | Error::Conflict { hint, .. }
             | Error::Unproven { hint, .. } => Some(hint.clone()),
             Error::File { source, .. } => Some(file_hint(source).into()),
             Error::Interrupted => Some("Run the command again; nothing half-done is left listed.".into()),

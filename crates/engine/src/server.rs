@@ -1,14 +1,20 @@
 //! The server that is backed up, as far as engines need it: behind traits, so that a model of PostgreSQL can
 //! stand in for it where every schedule and crash is tried.
 
+mod heartbeats;
 mod live;
+mod live_source;
+mod source;
 
+pub(crate) use heartbeats::beside_heartbeats;
 pub use live::LiveServer;
+pub use live_source::LiveSource;
 pub use pgclient::{
     backup_session::{Started, Stopped},
     catalog::ServerFacts,
-    replication::WalEvent,
+    replication::{KeptSlot, SourceFacts, WalEvent},
 };
+pub use source::{Identity, WalLink, WalSource};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,6 +56,10 @@ pub trait WalFeed: Send {
     fn acknowledge(&mut self, flushed: Lsn);
     /// Says that this side lives, where it is due; for who is busy storing what came. May be cancelled likewise.
     async fn heartbeat(&mut self) -> Result<()>;
+    /// Asks the server to say how far its WAL reaches. A server that says so by itself needs no question.
+    fn ask(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A backup under way on the server.

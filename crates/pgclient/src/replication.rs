@@ -5,6 +5,7 @@
 mod authentication;
 mod event;
 mod fields;
+mod receiving;
 mod stream;
 mod wire;
 
@@ -17,7 +18,11 @@ use pgformat::{
 };
 use postgres_protocol::message::frontend;
 
-pub use self::{event::WalEvent, stream::WalStream};
+pub use self::{
+    event::WalEvent,
+    receiving::{KeptSlot, SourceFacts, slot_state},
+    stream::WalStream,
+};
 use self::{
     fields::{ErrorFields, data_row},
     wire::{Message, Wire},
@@ -104,6 +109,13 @@ impl Replication {
     /// Creates a slot that holds WAL back from now on and vanishes with this connection.
     pub async fn create_temporary_slot(&mut self, slot: &SlotName) -> Result<CreatedSlot> {
         let command = protocol::create_temporary_physical_slot(self.major, slot);
+        let row = self.one_row("create a replication slot", &command).await?;
+        CreatedSlot::parse(&texts(&row)).map_err(|error| self.wire.protocol(error.to_string()))
+    }
+
+    /// Creates a slot that holds WAL back from now on and stays.
+    pub async fn create_permanent_slot(&mut self, slot: &SlotName) -> Result<CreatedSlot> {
+        let command = protocol::create_permanent_physical_slot(self.major, slot);
         let row = self.one_row("create a replication slot", &command).await?;
         CreatedSlot::parse(&texts(&row)).map_err(|error| self.wire.protocol(error.to_string()))
     }

@@ -7,7 +7,8 @@ mod command;
 mod rows;
 
 pub use command::{
-    Command, SlotName, create_temporary_physical_slot, drop_slot, read_slot, start_replication, timeline_history,
+    Command, SlotName, create_permanent_physical_slot, create_temporary_physical_slot, drop_slot, read_slot,
+    start_replication, timeline_history,
 };
 pub use rows::{CreatedSlot, NextTimeline, SystemIdentity, TimelineHistoryFile};
 

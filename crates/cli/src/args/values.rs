@@ -1,8 +1,11 @@
 //! Values with a grammar of their own, each read in one place for flags and for the configuration.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use engine::backup::Level;
+
+/// The longest interval that makes sense for anything that is waited for.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -120,6 +123,20 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
+/// Reads a short time such as `500ms`, `10s` or `1m`; a number alone is seconds.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let wrong = || "it must be a time up to an hour, such as 500ms, 10s or 1m".to_string();
+    let (digits, milliseconds) = match text {
+        _ if text.ends_with("ms") => (text.trim_end_matches("ms"), 1),
+        _ if text.ends_with('s') => (text.trim_end_matches('s'), 1000),
+        _ if text.ends_with('m') => (text.trim_end_matches('m'), 60_000),
+        _ => (text, 1000),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let interval = number.checked_mul(milliseconds).map(Duration::from_millis);
+    interval.filter(|interval| *interval <= HOUR).ok_or_else(wrong)
+}
+
 /// Whether a word in the place of a name is a connection string.
 pub(crate) fn is_conninfo(word: &str) -> bool {
     // A name holds neither; a database's name with us has no `=`.
@@ -155,6 +172,22 @@ mod tests {
         }
         for text in ["", "0", "M", "-1", "1.5G", "99999999999T", "\u{e9}", "1\u{212a}"] {
             assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn intervals_take_units_of_time() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("2", 2000),
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("60m", 3_600_000),
+        ] {
+            assert_eq!(parse_interval(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "ms", "-1", "1.5s", "61m", "1h", "99999999999999999999s"] {
+            assert!(parse_interval(text).is_err(), "{text}");
         }
     }
 

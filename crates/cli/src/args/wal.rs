@@ -1,13 +1,19 @@
 //! `lastgood wal` and its acts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use clap::builder::BoolishValueParser;
 use engine::archive::get::Until;
+
+use super::values::parse_interval;
 
 /// `lastgood wal`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lastgood wal push pg_wal/000000010000000000000003 shop\n  \
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  lastgood wal receive shop\n  \
+    lastgood wal push pg_wal/000000010000000000000003 shop\n  \
     lastgood wal get 000000010000000000000003 pg_wal/RECOVERYXLOG shop"
 )]
 pub(crate) struct Wal {
@@ -19,6 +25,7 @@ impl Wal {
     /// The words that were typed.
     pub(crate) fn name(&self) -> &'static str {
         match self.act {
+            WalAct::Receive(_) => "wal receive",
             WalAct::Push(_) => "wal push",
             WalAct::Get(_) => "wal get",
         }
@@ -28,6 +35,8 @@ impl Wal {
 /// What is done with WAL.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum WalAct {
+    /// Receive WAL as the server writes it, until stopped
+    Receive(WalReceive),
     /// Store a file of WAL; for archive_command
     Push(WalPush),
     /// Deliver a file of WAL; for restore_command
@@ -78,4 +87,37 @@ pub(crate) struct WalGet {
     /// Fetch the segments after it, ahead of the server
     #[arg(long, hide = true)]
     pub(crate) ahead: bool,
+}
+
+/// `lastgood wal receive`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It goes on where the repository's WAL ends, and acknowledges only what is stored.\n\
+    Lost connections are waited out. SIGTERM and SIGINT end it in order, with code 0.\n\nExamples:\n  \
+    lastgood wal receive shop\n  lastgood wal receive shop --slot backup1 --seal-interval 10s\n  \
+    lastgood wal receive 'host=db1,db2 user=backup' --repository /srv/backups"
+)]
+pub(crate) struct WalReceive {
+    /// A configured database or a connection string
+    #[arg(value_name = "NAME|CONNINFO")]
+    pub(crate) target: Option<String>,
+    /// The replication slot [default: lastgood_ and the database's name]
+    #[arg(long, value_name = "NAME", env = "LASTGOOD_SLOT", hide_env = true)]
+    pub(crate) slot: Option<String>,
+    /// Use no slot: what the server recycles meanwhile is lost
+    #[arg(long, conflicts_with_all = ["slot", "slot_unlimited"])]
+    pub(crate) no_slot: bool,
+    /// Make the slot though it may fill the server's disk
+    #[arg(long, env = "LASTGOOD_SLOT_UNLIMITED", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) slot_unlimited: bool,
+    /// How long a commit may wait to be stored, such as 500ms
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "LASTGOOD_SEAL_INTERVAL",
+        hide_env = true,
+        value_parser = parse_interval,
+        default_value = "1s"
+    )]
+    pub(crate) seal_interval: Duration,
 }

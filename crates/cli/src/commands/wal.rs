@@ -3,6 +3,7 @@
 mod called;
 mod get;
 mod push;
+mod receive;
 
 pub(crate) use called::{Caller, end_on_signals};
 
@@ -16,6 +17,7 @@ use crate::{
 /// Carries out the act.
 pub(crate) async fn run(run: &Run, args: Wal) -> Result<Outcome> {
     match args.act {
+        WalAct::Receive(args) => receive::run(run, args).await,
         WalAct::Push(args) => push::run(run, args).await,
         WalAct::Get(args) => get::run(run, args).await,
     }

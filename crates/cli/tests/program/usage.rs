@@ -28,9 +28,20 @@ fn help_lists_the_exit_codes_and_the_commands() {
 fn help_of_every_command_fits_eighty_columns() {
     let folder = empty();
     for command in [
-        "init", "doctor", "backup", "list", "show", "status", "restore", "verify", "demo",
+        "init",
+        "doctor",
+        "backup",
+        "wal",
+        "wal receive",
+        "list",
+        "show",
+        "status",
+        "restore",
+        "verify",
+        "demo",
     ] {
-        let help = stdout(&lastgood(folder.path(), &[command, "--help"]));
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = stdout(&lastgood(folder.path(), &words));
         assert!(help.contains("Examples:"), "{command}");
         for line in help.lines() {
             assert!(line.chars().count() <= 80, "{command}: {line}");
@@ -53,6 +64,9 @@ fn a_mistake_on_the_command_line_ends_with_2_and_says_where_help_is() {
         &["restore", "shop", "--to", "d", "--port", "5433"],
         &["restore", "shop", "--to", "d", "--tablespace", "a=b"],
         &["verify", "--level", "all"],
+        &["wal"],
+        &["wal", "receive", "--seal-interval", "soon"],
+        &["wal", "receive", "--slot", "a", "--no-slot"],
         &["init", "--database", "host=/tmp"],
         &["list", "--key-file", "a", "--passphrase-file", "b"],
     ] {

@@ -13,7 +13,7 @@ use super::Plan;
 /// One word a cause, and no more: an error's text may name things that the ledger need not know.
 pub(super) fn reason(error: &Error) -> String {
     match error {
-        Error::Failed { code, .. } | Error::Refused { code, .. } => (*code).into(),
+        Error::Failed { code, .. } | Error::Refused { code, .. } | Error::Conflict { code, .. } => (*code).into(),
         Error::Interrupted => "interrupted".into(),
         Error::Server(_) => "server".into(),
         Error::Repository(_) => "repository".into(),

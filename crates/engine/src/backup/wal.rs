@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, future::Either, pin_mut, select_biased};
+use futures::{FutureExt, pin_mut, select_biased};
 use pgformat::{
     Lsn, Major, Tli,
     segment::SegmentSize,
@@ -13,7 +13,6 @@ use pgformat::{
 };
 use repo::{
     Repository,
-    runtime::Clock,
     session::Session,
     wal::{WalStream, append_run},
 };
@@ -21,7 +20,7 @@ use repo::{
 use crate::{
     Error, Result,
     event::Context,
-    server::{WalEvent, WalFeed},
+    server::{WalEvent, WalFeed, beside_heartbeats},
 };
 
 use super::walk::tablespace_made;
@@ -30,12 +29,6 @@ use super::walk::tablespace_made;
 const RUN_BYTES: usize = 4 << 20;
 /// How long the server may send nothing of what it has already written, once the backup was stopped.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often the server hears from us while a run is stored: half of how often a stream that is waited for speaks by itself.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long storing one run, at most [`RUN_BYTES`], may take. A store that takes longer is as good as gone, and
-/// the server must not keep WAL for its sake.
-const STORING: Duration = Duration::from_secs(600);
-
 /// The resource manager of tablespaces (`access/rmgrlist.h`), and its record of one being made
 /// (`commands/tablespace.h`, `XLOG_TBLSPC_CREATE`).
 const RM_TBLSPC: u8 = 5;
@@ -246,31 +239,6 @@ impl Keeper {
     }
 }
 
-/// Waits for `work`, and meanwhile keeps the server assured that we live: one that hears nothing for
-/// `wal_sender_timeout` ends the stream, and with it the backup.
-async fn beside_heartbeats<T>(clock: &dyn Clock, feed: &mut dyn WalFeed, work: impl Future<Output = T>) -> Result<T> {
-    let beats = async {
-        for _ in 0..STORING.as_secs() / HEARTBEAT.as_secs() {
-            clock.sleep(HEARTBEAT).await;
-            feed.heartbeat().await?;
-        }
-        Err(Error::Failed {
-            code: "store-slow",
-            what: format!(
-                "the repository did not store {} MiB of WAL in {} seconds",
-                RUN_BYTES >> 20,
-                STORING.as_secs()
-            ),
-            hint: "Check the repository's disk or network, then take the backup again.".into(),
-        })
-    };
-    pin_mut!(work, beats);
-    match futures::future::select(work, beats).await {
-        Either::Left((done, _)) => Ok(done),
-        Either::Right((stopped, _)) => stopped,
-    }
-}
-
 /// Where the tablespace lies that the record makes (`xl_tblspc_create_rec`: its oid, then the path). One in place
 /// has an empty path: it lies where the data directory does, and harms nobody.
 fn tablespace_of(record: &Record<'_>) -> Option<String> {
@@ -307,72 +275,5 @@ fn too_slow(received: Lsn, end: Lsn) -> Error {
         code: "wal-late",
         what: format!("the server sent WAL only up to {received}; the backup needs it up to {end}"),
         hint: "Check the server's log for its WAL sender, then take the backup again.".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use futures::future::BoxFuture;
-
-    use super::*;
-
-    /// A sleep is over as soon as everything else was looked at once.
-    struct Sleepless;
-
-    impl Clock for Sleepless {
-        fn now_micros(&self) -> i64 {
-            0
-        }
-        fn monotonic(&self) -> Duration {
-            Duration::ZERO
-        }
-        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-            let mut looked = false;
-            Box::pin(futures::future::poll_fn(move |context| {
-                context.waker().wake_by_ref();
-                match std::mem::replace(&mut looked, true) {
-                    true => std::task::Poll::Ready(()),
-                    false => std::task::Poll::Pending,
-                }
-            }))
-        }
-    }
-
-    #[derive(Default)]
-    struct Heart(Arc<std::sync::atomic::AtomicUsize>, Option<async_channel::Sender<()>>);
-
-    #[async_trait::async_trait]
-    impl WalFeed for Heart {
-        async fn next(&mut self) -> Result<WalEvent> {
-            Err(Error::Interrupted)
-        }
-        fn acknowledge(&mut self, _: Lsn) {}
-        async fn heartbeat(&mut self) -> Result<()> {
-            let beats = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-            if beats == 3
-                && let Some(stored) = &self.1
-            {
-                let _ = stored.try_send(());
-            }
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn the_server_hears_from_us_while_a_run_is_stored() {
-        let (stored, storing) = async_channel::bounded(1);
-        let mut feed = Heart(Arc::default(), Some(stored));
-        let done = futures::executor::block_on(beside_heartbeats(&Sleepless, &mut feed, storing.recv()));
-        assert!(done.unwrap().is_ok());
-        assert!(feed.0.load(std::sync::atomic::Ordering::SeqCst) >= 3);
-    }
-
-    #[test]
-    fn a_store_that_never_answers_ends_the_backup() {
-        let never = futures::future::pending::<()>();
-        let ended = futures::executor::block_on(beside_heartbeats(&Sleepless, &mut Heart::default(), never));
-        assert!(matches!(ended, Err(Error::Failed { code: "store-slow", .. })));
     }
 }

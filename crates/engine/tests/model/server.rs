@@ -152,7 +152,11 @@ impl WalFeed for Feed {
         };
         if bytes.is_empty() {
             self.session.runtime.clock.sleep(KEEPALIVE).await;
-            return Ok(WalEvent::Keepalive { server_end });
+            let sent_micros = self.session.runtime.clock.now_micros();
+            return Ok(WalEvent::Keepalive {
+                server_end,
+                sent_micros,
+            });
         }
         let start = self.position;
         self.position = Lsn(start.0 + bytes.len() as u64);
@@ -160,6 +164,7 @@ impl WalFeed for Feed {
             start,
             bytes,
             server_end,
+            sent_micros: self.session.runtime.clock.now_micros(),
         })
     }
 

@@ -162,6 +162,7 @@ impl WalFeed for Wal {
                     start: Lsn(SEGMENT_START),
                     bytes,
                     server_end,
+                    sent_micros: 0,
                 })
             }
             None => std::future::pending().await,

@@ -12,13 +12,17 @@ pub enum WalEvent {
         start: Lsn,
         /// The bytes; they may begin and end anywhere.
         bytes: Bytes,
-        /// How far the server's WAL reached.
+        /// How far the server's WAL was flushed.
         server_end: Lsn,
+        /// When it was sent, by the server's clock: microseconds since 1970-01-01 UTC.
+        sent_micros: i64,
     },
     /// Nothing new, but the server lives.
     Keepalive {
-        /// How far the server's WAL reaches.
+        /// How far the server has sent its WAL.
         server_end: Lsn,
+        /// When it said so, by its clock: microseconds since 1970-01-01 UTC.
+        sent_micros: i64,
     },
     /// The timeline ended; WAL goes on elsewhere. Nothing follows this.
     EndOfTimeline {

@@ -140,6 +140,16 @@ impl WalStream {
         self.replication.wire.flush(DOING).await
     }
 
+    /// Asks the server for a keepalive; it goes out with the next call of [`WalStream::next`] or
+    /// [`WalStream::heartbeat`]. One question at a time: while an answer is awaited, this does nothing.
+    pub fn ask(&mut self) -> Result<()> {
+        if self.state == State::Streaming && self.asked.is_none() {
+            self.asked = Some(Instant::now());
+            self.enqueue_status(Reply::Requested)?;
+        }
+        Ok(())
+    }
+
     /// Ends the stream in order and gives the connection back for other commands. What the server had
     /// under way is dropped.
     pub async fn stop(mut self) -> Result<Replication> {
@@ -202,8 +212,8 @@ impl WalStream {
             StreamMessage::Wal {
                 start,
                 server_end,
+                sent_micros,
                 bytes,
-                ..
             } => {
                 if start != self.received {
                     return Err(wire.protocol(format!("WAL from {start} where {} was next", self.received)));
@@ -214,17 +224,21 @@ impl WalStream {
                     start,
                     bytes,
                     server_end,
+                    sent_micros,
                 }))
             }
             StreamMessage::Keepalive {
                 server_end,
+                sent_micros,
                 reply_requested,
-                ..
             } => {
                 if reply_requested {
                     self.status_due = Instant::now();
                 }
-                Ok(Some(WalEvent::Keepalive { server_end }))
+                Ok(Some(WalEvent::Keepalive {
+                    server_end,
+                    sent_micros,
+                }))
             }
         }
     }

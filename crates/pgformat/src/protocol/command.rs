@@ -57,18 +57,24 @@ impl SlotName {
     }
 }
 
-/// Creates a slot that holds WAL back from now on and vanishes with the connection. Without
-/// RESERVE_WAL it would hold nothing until it is first used.
+/// Creates a slot that holds WAL back from now on and vanishes with the connection.
 pub fn create_temporary_physical_slot(major: Major, slot: &SlotName) -> Command {
+    create_slot(major, slot, "TEMPORARY PHYSICAL")
+}
+
+/// Creates a slot that holds WAL back from now on, whether anybody reads it or not.
+pub fn create_permanent_physical_slot(major: Major, slot: &SlotName) -> Command {
+    create_slot(major, slot, "PHYSICAL")
+}
+
+/// Without RESERVE_WAL it would hold nothing until it is first used.
+fn create_slot(major: Major, slot: &SlotName, kind: &str) -> Command {
     let options = if major >= Major::V15 {
         "(RESERVE_WAL true)"
     } else {
         "RESERVE_WAL"
     };
-    Command(format!(
-        "CREATE_REPLICATION_SLOT \"{}\" TEMPORARY PHYSICAL {options}",
-        slot.0
-    ))
+    Command(format!("CREATE_REPLICATION_SLOT \"{}\" {kind} {options}", slot.0))
 }
 
 /// Drops a slot, at once or not at all.
@@ -109,6 +115,8 @@ mod tests {
         for major in Major::ALL {
             assert_eq!(create(major), if major.number() < 15 { old } else { new }, "{major}");
             assert_eq!(read_slot(major, &slot()).is_some(), major.number() >= 15, "{major}");
+            let permanent = create_permanent_physical_slot(major, &slot()).to_string();
+            assert_eq!(permanent, create(major).replace("TEMPORARY ", ""), "{major}");
         }
     }
 

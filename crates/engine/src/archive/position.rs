@@ -1,0 +1,185 @@
+//! Decides where a receiver goes on: where the repository's WAL ends, never where the server is.
+//!
+//! Pure: what is here and what the server is in, a place out.
+//!
+//! Invariant: no byte between what is here and the place is left out, unless the ledger says that it will never be here.
+
+use pgformat::{Lsn, Tli, history::History};
+use repo::wal::WalStream;
+
+/// WAL that will never be here: from the first position to before the second.
+pub(super) type Missing = (u64, u64);
+
+/// What is here of one timeline of the server's past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Here {
+    /// The timeline.
+    pub(super) timeline: Tli,
+    /// Stretches without a gap, ascending.
+    pub(super) stretches: Vec<(u64, u64)>,
+    /// Gaps that the ledger knows.
+    pub(super) missing: Vec<Missing>,
+}
+
+/// Where to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The timeline.
+    pub(super) timeline: Tli,
+    /// The next byte.
+    pub(super) position: u64,
+    /// Where that timeline ends in the server's past; the last position there is on its own.
+    pub(super) ends: u64,
+}
+
+/// Where to go on with a server whose past is `history`.
+///
+/// `here` is the newest timeline of that past of which anything is known, if any. `slot` is where the server's slot
+/// begins to hold WAL back; `flushed` is where the server is, and `backup` where the newest backup begins.
+pub(super) fn place(
+    shape: &WalStream,
+    history: &History,
+    here: Option<&Here>,
+    slot: Option<Lsn>,
+    flushed: Lsn,
+    backup: Option<Lsn>,
+) -> Place {
+    let ranges = history.ranges();
+    let first = || {
+        // Nothing is here: from now on, and from before now as far as the server keeps it for us anyway.
+        let oldest = [slot, backup].into_iter().flatten().fold(flushed, Lsn::min);
+        Place {
+            timeline: history.tip(),
+            position: shape.segment_of(oldest.0),
+            ends: u64::MAX,
+        }
+    };
+    let Some(here) = here else { return first() };
+    let Some(at) = ranges.iter().position(|range| range.timeline == here.timeline) else {
+        return first();
+    };
+    let Some(end) = end(here, slot) else { return first() };
+    if end < ranges[at].end.0 {
+        return Place {
+            timeline: here.timeline,
+            position: end,
+            ends: ranges[at].end.0,
+        };
+    }
+    // All of it is here. A timeline that was left the moment it began holds nothing.
+    let next = ranges[at + 1..].iter().find(|range| range.start < range.end);
+    next.map_or_else(first, |range| Place {
+        timeline: range.timeline,
+        position: shape.segment_of(range.start.0),
+        ends: range.end.0,
+    })
+}
+
+/// Where what is here ends. What a slot still holds back is fetched even if later WAL, a backup's, is here already.
+fn end(here: &Here, slot: Option<Lsn>) -> Option<u64> {
+    let held = |stretch: &&(u64, u64)| slot.is_some_and(|slot| (stretch.0..=stretch.1).contains(&slot.0));
+    let mut ends = here
+        .stretches
+        .iter()
+        .find(held)
+        .or(here.stretches.last())
+        .map(|stretch| stretch.1);
+    let mut missing = here.missing.clone();
+    missing.sort_unstable();
+    for (from, to) in missing {
+        // Past a gap goes on what is here after it.
+        if ends.is_none_or(|end| (from..to).contains(&end)) {
+            let after = here
+                .stretches
+                .iter()
+                .find(|stretch| (stretch.0..=stretch.1).contains(&to));
+            ends = Some(after.map_or(to, |stretch| stretch.1));
+        }
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u64 = 1 << 20;
+
+    /// Positions in segments and tenths of them, as `3.5`.
+    fn at(text: &str) -> u64 {
+        let (segments, tenths) = text.split_once('.').unwrap_or((text, "0"));
+        segments.parse::<u64>().unwrap() * SEGMENT + tenths.parse::<u64>().unwrap() * (SEGMENT / 10)
+    }
+
+    fn stretches(text: &str) -> Vec<(u64, u64)> {
+        let parts = text.split_whitespace();
+        parts
+            .map(|part| part.split_once('-').unwrap())
+            .map(|(from, to)| (at(from), at(to)))
+            .collect()
+    }
+
+    /// `past` such as `1@4.5 2@6`; `here` as `2: 3-5 7-8`.
+    fn check(past: &str, tip: u32, here: &str, missing: &str, slot: &str, expect: &str) {
+        let lines = past.split_whitespace().map(|part| part.split_once('@').unwrap());
+        let lines: String = lines
+            .map(|(tli, lsn)| format!("{tli}\t{}\tx\n", Lsn(at(lsn))))
+            .collect();
+        let history = History::parse(Tli(tip), lines.as_bytes()).unwrap();
+        let here = here.split_once(':').map(|(timeline, text)| Here {
+            timeline: Tli(timeline.parse().unwrap()),
+            stretches: stretches(text),
+            missing: stretches(missing),
+        });
+        let slot = (!slot.is_empty()).then(|| Lsn(at(slot)));
+        let shape = WalStream::new(1, 1, SEGMENT).unwrap();
+        let found = place(&shape, &history, here.as_ref(), slot, Lsn(at("9.5")), None);
+        let (timeline, position) = expect.split_once(':').unwrap();
+        let expect = (Tli(timeline.parse().unwrap()), at(position.trim()));
+        assert_eq!(
+            (found.timeline, found.position),
+            expect,
+            "{past} {here:?} {missing} {slot:?}"
+        );
+    }
+
+    #[test]
+    fn a_receiver_goes_on_where_the_wal_here_ends() {
+        check("", 1, "1: 3-5.3", "", "", "1: 5.3");
+        check("", 1, "1: 3-5 7-8.2", "", "", "1: 8.2");
+        check("", 1, "1: 3-5", "", "4.9", "1: 5");
+    }
+
+    #[test]
+    fn with_nothing_here_it_begins_with_the_servers_segment_or_what_the_slot_holds() {
+        check("", 1, "", "", "", "1: 9");
+        check("", 1, "", "", "7.3", "1: 7");
+        check("1@4.5", 2, "", "", "", "2: 9");
+    }
+
+    #[test]
+    fn what_a_slot_still_holds_is_fetched_though_a_backup_has_later_wal() {
+        check("", 1, "1: 3-5 7-8.2", "", "5", "1: 5");
+        check("", 1, "1: 3-5 7-8.2", "", "4.2", "1: 5");
+        check("", 1, "1: 3-5 7-8.2", "", "6", "1: 8.2");
+    }
+
+    #[test]
+    fn a_gap_that_is_recorded_is_not_asked_for_again() {
+        check("", 1, "1: 3-5.2", "5.2-8", "", "1: 8");
+        check("", 1, "1: 3-5.2", "5.2-8 8-9", "", "1: 9");
+        check("", 1, "1: 3-5.2 8-8.7", "5.2-8", "5", "1: 8.7");
+        check("", 1, "1: 3-5.2 8-8.7", "5.2-8", "", "1: 8.7");
+        check("1@4.5", 2, "1: 3-4", "4-4.5", "", "2: 4");
+    }
+
+    #[test]
+    fn an_old_timeline_is_received_to_its_end_before_the_next() {
+        check("1@4.5", 2, "1: 3-4.2", "", "", "1: 4.2");
+        check("1@4.5", 2, "1: 3-4.5", "", "", "2: 4");
+        check("1@4.5", 2, "1: 3-6", "", "", "2: 4");
+        check("1@4.5 2@6.1", 3, "1: 3-6", "", "", "2: 4");
+        check("1@4.5 2@6.1", 3, "2: 4-6.1", "", "", "3: 6");
+        check("1@4.5 2@4.5", 3, "1: 3-4.5", "", "", "3: 4");
+    }
+}

@@ -1,0 +1,331 @@
+//! One connection: find out who answers and where to go on, then follow the stream.
+
+use std::collections::BTreeSet;
+
+use pgformat::{Lsn, Tli, history::History, wal::Geometry};
+use repo::{
+    ledger,
+    session::Session,
+    wal::{WalStream, assemble, contiguous_end, coverage, put_history, read_history},
+};
+
+use crate::{
+    Error, Result,
+    archive::position::{Here, Place, place},
+    backup::check_generation,
+    database::Opened,
+    event::Context,
+    server::{Identity, WalFeed, WalLink, WalSource},
+};
+
+use super::{
+    Gap, Options, Summary,
+    finisher::{Finisher, complete},
+    follow::{Follower, Stretch},
+    patience::{Patience, unless_stopped},
+    record,
+    refusals::{check_ahead, check_left, left},
+    slot,
+};
+
+/// How much of what is here has to come again, bytes: two servers that went apart differ from there on in nearly every one.
+const COMPARED: u64 = 256 << 10;
+
+/// How a connection ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Somebody asked to stop, and everything is durable.
+    Stopped,
+    /// There is more to receive, elsewhere.
+    GoesOn,
+    /// The same, and not a byte had come.
+    NothingCame,
+}
+
+/// What all connections have in common.
+pub(super) struct Attendant<'a> {
+    pub(super) context: &'a Context,
+    pub(super) opened: &'a Opened,
+    pub(super) session: &'a Session,
+    pub(super) finisher: &'a Finisher,
+    pub(super) options: &'a Options,
+    pub(super) summary: &'a mut Summary,
+    /// Timelines whose complete segments were handed to the finisher.
+    looked_at: BTreeSet<u32>,
+}
+
+impl<'a> Attendant<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        opened: &'a Opened,
+        session: &'a Session,
+        finisher: &'a Finisher,
+        options: &'a Options,
+        summary: &'a mut Summary,
+    ) -> Attendant<'a> {
+        Attendant {
+            context,
+            opened,
+            session,
+            finisher,
+            options,
+            summary,
+            looked_at: BTreeSet::new(),
+        }
+    }
+
+    /// Receives through one connection. Nothing of the server is stored before it was found to belong here.
+    pub(super) async fn attend(&mut self, source: &dyn WalSource, patience: &mut Patience) -> Result<Ended> {
+        let context = self.context;
+        let begun = unless_stopped(context, self.begin(source)).await??;
+        let (stretch, feed) = match begun {
+            Begun::Streams(stretch, feed) => (*stretch, feed),
+            Begun::Missed => return Ok(Ended::GoesOn),
+        };
+        let what = format!(
+            "receiving timeline {} from {} on, from {}",
+            stretch.stream.timeline,
+            Lsn(stretch.position),
+            stretch.identity.server
+        );
+        context.step("receive", what);
+        patience.streaming(context.runtime.clock.monotonic());
+        let (resume, timeline) = (stretch.position, stretch.stream.timeline);
+        let follower = Follower::new(self, stretch, feed).await?;
+        match follower.run().await {
+            // The server may find out only when it is to send the first byte.
+            Err(Error::Server(error)) if error.is_wal_removed() => {
+                let mut link = source.connect().await?;
+                self.missed(&mut *link, Tli(timeline), resume).await?;
+                Ok(Ended::GoesOn)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn begin(&mut self, source: &dyn WalSource) -> Result<Begun> {
+        let mut link = source.connect().await?;
+        let identity = link.identity().clone();
+        let generation = identity.system.system_identifier;
+        check_generation(self.opened, generation).await?;
+        let repository = &self.opened.repository;
+        let history = self.history(&mut *link, &identity).await?;
+        let left = left(repository, &identity).await?;
+        check_left(&identity, left, identity.system.flushed)?;
+        let held = slot::hold(self.context, &mut *link, self.options).await?;
+        let place = self.place(&identity, &history, held.restart).await?;
+        let own = place.timeline == identity.system.timeline;
+        if own {
+            check_ahead(&identity, Lsn(place.position))?;
+        }
+        record::begin(self.opened, &identity, &history, place.timeline).await?;
+        record::clear_alerts(self.opened).await;
+        let stream = shape(&identity, place.timeline)?;
+        let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
+        self.finish_complete(&stream, geometry).await?;
+        let (from, known) = self.known(&stream, geometry, place.position).await?;
+        match link.stream(held.name.as_ref(), Lsn(from), place.timeline).await {
+            Ok(feed) => {
+                let stretch = Stretch {
+                    identity,
+                    stream,
+                    geometry,
+                    from,
+                    known,
+                    position: place.position,
+                    left: left.filter(|_| own),
+                };
+                Ok(Begun::Streams(Box::new(stretch), feed))
+            }
+            Err(Error::Server(error)) if error.is_wal_removed() => {
+                let mut link = source.connect().await?;
+                self.missed(&mut *link, place.timeline, place.position).await?;
+                Ok(Begun::Missed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The server's past. The histories of all its timelines are kept: without them nobody finds the way back.
+    async fn history(&self, link: &mut dyn WalLink, identity: &Identity) -> Result<History> {
+        let (generation, tip) = (identity.system.system_identifier, identity.system.timeline);
+        if tip.0 <= 1 {
+            return Ok(History::without_past(tip));
+        }
+        let repository = &self.opened.repository;
+        let content = link.history(tip).await?;
+        let history = History::parse(tip, &content).map_err(unlike)?;
+        for switch in history.switches().iter().filter(|switch| switch.parent.0 > 1) {
+            let known = read_history(repository, generation, switch.parent.0).await?;
+            if known.is_some() {
+                continue;
+            }
+            // A server brought back from a backup may lack those of long ago; its own tells what they told.
+            match link.history(switch.parent).await {
+                Ok(content) => put_history(repository, self.session, generation, switch.parent.0, &content).await?,
+                Err(Error::Server(error)) if error.is_wal_removed() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        put_history(repository, self.session, generation, tip.0, &content).await?;
+        Ok(history)
+    }
+
+    /// Where to go on with this server.
+    async fn place(&self, identity: &Identity, history: &History, slot: Option<Lsn>) -> Result<Place> {
+        let system = &identity.system;
+        let mut here = None;
+        for range in history.ranges().iter().rev().filter(|range| range.start < range.end) {
+            let found = self.here(identity, range.timeline).await?;
+            if !found.stretches.is_empty() || !found.missing.is_empty() {
+                here = Some(found);
+                break;
+            }
+        }
+        let backup = self.newest_backup(identity).await;
+        let shape = shape(identity, system.timeline)?;
+        Ok(place(&shape, history, here.as_ref(), slot, system.flushed, backup))
+    }
+
+    async fn here(&self, identity: &Identity, timeline: Tli) -> Result<Here> {
+        let generation = identity.system.system_identifier.to_string();
+        let stretches = coverage(&self.opened.repository, &shape(identity, timeline)?).await?;
+        let missing = self
+            .opened
+            .with_state(|state| {
+                let own = |gap: &&ledger::state::Gap| gap.generation == generation && gap.timeline == timeline.0;
+                state
+                    .gaps()
+                    .iter()
+                    .filter(own)
+                    .map(|gap| (gap.from.0, gap.to.0))
+                    .collect()
+            })
+            .await;
+        Ok(Here {
+            timeline,
+            stretches,
+            missing,
+        })
+    }
+
+    /// The last of what is here before `position`, and where it begins: the server has to send the same. A server keeps
+    /// the whole segment that the next byte is in.
+    async fn known(&self, stream: &WalStream, geometry: Geometry, position: u64) -> Result<(u64, Vec<u8>)> {
+        let back = position.saturating_sub(COMPARED);
+        let from = (back - back % geometry.page_bytes()).max(stream.segment_of(position));
+        let mut known = Vec::new();
+        assemble(&self.opened.repository, *stream, from, position, |_, bytes| {
+            known.extend_from_slice(bytes);
+            Ok(())
+        })
+        .await?;
+        Ok((from, known))
+    }
+
+    /// Where the newest backup of the server's timeline begins.
+    async fn newest_backup(&self, identity: &Identity) -> Option<Lsn> {
+        let generation = identity.system.system_identifier.to_string();
+        let timeline = identity.system.timeline.0;
+        self.opened
+            .with_state(|state| {
+                let lines = state.backups().map(|backup| &backup.summary);
+                let own = lines
+                    .filter(|line| line.generation.as_deref() == Some(&generation) && line.timeline == Some(timeline));
+                own.filter_map(|line| line.start_lsn).last().map(|lsn| Lsn(lsn.0))
+            })
+            .await
+    }
+
+    /// Complete segments that a killed receiver left as they came.
+    async fn finish_complete(&mut self, stream: &WalStream, geometry: Geometry) -> Result<()> {
+        if self.looked_at.contains(&stream.timeline) {
+            return Ok(());
+        }
+        let repository = &self.opened.repository;
+        let stretches = coverage(repository, stream).await?;
+        for segment in complete(repository, stream, &stretches).await? {
+            self.finisher.finish(*stream, geometry, segment);
+        }
+        self.looked_at.insert(stream.timeline);
+        Ok(())
+    }
+
+    /// The server no longer has what comes at `from`: that is a gap, up to where it can go on.
+    async fn missed(&mut self, link: &mut dyn WalLink, timeline: Tli, from: u64) -> Result<()> {
+        let identity = link.identity().clone();
+        check_generation(self.opened, identity.system.system_identifier).await?;
+        // Another receiver may have it, and told the server so.
+        if contiguous_end(&self.opened.repository, &shape(&identity, timeline)?, from).await? > from {
+            return Ok(());
+        }
+        let history = self.history(link, &identity).await?;
+        let held = slot::hold(self.context, link, self.options).await?;
+        let ranges = history.ranges();
+        let range = ranges.iter().find(|range| range.timeline == timeline);
+        let shape = shape(&identity, timeline)?;
+        let on_tip = timeline == identity.system.timeline;
+        let to = match range {
+            Some(range) if !on_tip => range.end.0,
+            _ => {
+                let kept = held.restart.map(|restart| shape.segment_of(restart.0));
+                let now = shape.segment_of(identity.system.flushed.0);
+                kept.filter(|kept| *kept > from).unwrap_or(now)
+            }
+        };
+        if to <= from {
+            return Err(Error::Failed {
+                code: "wal-removed",
+                what: format!(
+                    "{} says that it no longer has WAL from {}, and is not past it",
+                    identity.server,
+                    Lsn(from)
+                ),
+                hint: "Look into the server's log.".into(),
+            });
+        }
+        let gap = Gap {
+            timeline: timeline.0,
+            from: ledger::Lsn(from),
+            to: ledger::Lsn(to),
+        };
+        let cause = "the server no longer had it";
+        let generation = identity.system.system_identifier;
+        record::gap(self.context, self.opened, generation, &gap, cause).await?;
+        self.summary.gaps.push(gap);
+        Ok(())
+    }
+
+    /// Takes note of what became durable.
+    pub(super) fn durable(&mut self, bytes: u64, stretch: &Stretch, position: u64) {
+        self.summary.bytes = self.summary.bytes.saturating_add(bytes);
+        self.summary.timeline = Some(stretch.stream.timeline);
+        self.summary.position = Some(ledger::Lsn(position));
+    }
+
+    /// The segment that ends at `end` is complete.
+    pub(super) fn segment(&mut self, stretch: &Stretch, end: u64) {
+        self.summary.segments = self.summary.segments.saturating_add(1);
+        let segment = end.saturating_sub(stretch.stream.segment_size());
+        self.finisher.finish(stretch.stream, stretch.geometry, segment);
+    }
+}
+
+enum Begun {
+    Streams(Box<Stretch>, Box<dyn WalFeed>),
+    /// The WAL that comes next is gone, and that is recorded.
+    Missed,
+}
+
+fn shape(identity: &Identity, timeline: Tli) -> Result<WalStream> {
+    let size = identity.facts.segment_size.bytes();
+    Ok(WalStream::new(identity.system.system_identifier, timeline.0, size)?)
+}
+
+fn unlike(error: impl std::fmt::Display) -> Error {
+    Error::Failed {
+        code: "server-odd",
+        what: format!("the server says what cannot be: {error}"),
+        hint: "Look into the server's log, and check its disk and memory.".into(),
+    }
+}

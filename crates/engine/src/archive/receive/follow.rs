@@ -1,0 +1,365 @@
+//! One stream: what comes is stored, and only then acknowledged.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use pgformat::{Lsn, wal::Geometry};
+use repo::{
+    Repository,
+    session::Session,
+    wal::{WalStream, append_run, assemble, is_done},
+};
+
+use crate::{
+    Error, Result,
+    archive::sealing::{Decision, RUN_BYTES, Sealing, Segment},
+    event::Event,
+    server::{Identity, WalEvent, WalFeed, beside_heartbeats},
+};
+
+use super::{
+    attend::{Attendant, Ended},
+    commits::Follow,
+    marks::{Marks, Said},
+    refusals::{Left, check_left},
+};
+
+/// How often is looked whether to stop, and whether a segment's finishing failed.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the server has, at the stop, to say that nothing more was written.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// How long a server is let be that does not fall silent enough for a mark.
+const NO_MARK: Duration = Duration::from_secs(5);
+
+/// What a stream is about.
+pub(super) struct Stretch {
+    pub(super) identity: Identity,
+    pub(super) stream: WalStream,
+    pub(super) geometry: Geometry,
+    /// Where the stream begins: `known` is here already, from there to `position`, and has to come again.
+    pub(super) from: u64,
+    pub(super) known: Vec<u8>,
+    pub(super) position: u64,
+    /// Where the timeline was left for another one.
+    pub(super) left: Option<Left>,
+}
+
+/// A stream under way.
+pub(super) struct Follower<'f, 'a> {
+    attendant: &'f mut Attendant<'a>,
+    stretch: Stretch,
+    feed: Box<dyn WalFeed>,
+    commits: Follow,
+    sealing: Sealing,
+    marks: Marks,
+    said: Said,
+    /// What is not stored yet, and the position of its first byte. It lies ahead of `received` where another receiver's
+    /// run has what we are still to receive.
+    open: Vec<u8>,
+    open_at: u64,
+    received: u64,
+    warned: bool,
+}
+
+impl<'f, 'a> Follower<'f, 'a> {
+    pub(super) async fn new(
+        attendant: &'f mut Attendant<'a>,
+        stretch: Stretch,
+        feed: Box<dyn WalFeed>,
+    ) -> Result<Self> {
+        let now = attendant.context.runtime.clock.monotonic();
+        let options = attendant.options;
+        let repository = &attendant.opened.repository;
+        let marks = Marks::new(repository, &stretch.stream, options.mark_interval, now).await?;
+        let major = stretch.identity.facts.major;
+        Ok(Follower {
+            commits: Follow::new(stretch.stream, stretch.geometry, major, stretch.from),
+            sealing: Sealing::new(options.seal_interval),
+            marks,
+            said: Said::default(),
+            open: Vec::with_capacity(RUN_BYTES),
+            open_at: stretch.position,
+            received: stretch.from,
+            warned: false,
+            attendant,
+            stretch,
+            feed,
+        })
+    }
+
+    /// Until the timeline ends, somebody asks to stop, or something fails.
+    ///
+    /// # Errors
+    /// [`pgclient::Error::is_wal_removed`] only if nothing came at all.
+    pub(super) async fn run(mut self) -> Result<Ended> {
+        match self.follow().await {
+            // What was recycled while we were slow, another receiver may have: it is looked for anew.
+            Err(Error::Server(error)) if error.is_wal_removed() && self.received > self.stretch.from => {
+                Ok(Ended::GoesOn)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn follow(&mut self) -> Result<Ended> {
+        loop {
+            self.attendant.finisher.check()?;
+            if self.attendant.context.stop.check().is_err() {
+                self.stop().await?;
+                return Ok(Ended::Stopped);
+            }
+            let now = self.now();
+            if now >= self.marks.due() {
+                self.mark().await?;
+            }
+            let mut until = (now + LOOK).min(self.marks.due().max(now));
+            match self.sealing.decide(now) {
+                Decision::Seal => self.seal().await?,
+                Decision::WaitUntil(at) => until = until.min(at),
+                Decision::Wait => {}
+            }
+            let Some(event) = self.next(until).await? else { continue };
+            if let Some(ended) = self.take(event).await? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.attendant.context.runtime.clock.monotonic()
+    }
+
+    /// What comes next, if it comes by `until`.
+    async fn next(&mut self, until: Duration) -> Result<Option<WalEvent>> {
+        let patience = self
+            .attendant
+            .context
+            .runtime
+            .clock
+            .sleep(until.saturating_sub(self.now()));
+        match select(self.feed.next(), patience).await {
+            Either::Left((event, _)) => Ok(Some(event?)),
+            Either::Right(_) => Ok(None),
+        }
+    }
+
+    async fn take(&mut self, event: WalEvent) -> Result<Option<Ended>> {
+        match event {
+            WalEvent::Keepalive {
+                server_end,
+                sent_micros,
+            } => {
+                self.said.alive(server_end.0, sent_micros);
+                Ok(None)
+            }
+            WalEvent::EndOfTimeline { .. } => {
+                let something = self.received > self.stretch.from;
+                self.seal().await?;
+                self.tell_server().await;
+                Ok(Some(match something {
+                    true => Ended::GoesOn,
+                    false => Ended::NothingCame,
+                }))
+            }
+            WalEvent::Data {
+                start,
+                bytes,
+                server_end,
+                sent_micros,
+            } => {
+                if start.0 != self.received {
+                    return Err(odd(start, self.received));
+                }
+                let end = start.saturating_add(bytes.len() as u64);
+                check_left(&self.stretch.identity, self.stretch.left, end)?;
+                self.said.data(server_end.0, sent_micros);
+                self.store(&bytes, server_end).await
+            }
+        }
+    }
+
+    /// Takes in bytes that came, and makes runs of them as they fill.
+    async fn store(&mut self, bytes: &[u8], server_end: Lsn) -> Result<Option<Ended>> {
+        let stream = self.stretch.stream;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let left = stream.segment_end(self.received).saturating_sub(self.received);
+            let room = self.sealing.room(left).min(rest.len());
+            let (now, later) = rest.split_at(room);
+            self.compare(now)?;
+            self.walk(now);
+            let known = usize::try_from(self.open_at.saturating_sub(self.received)).unwrap_or(usize::MAX);
+            self.open.extend_from_slice(now.get(known..).unwrap_or_default());
+            self.received = self.received.saturating_add(now.len() as u64);
+            if (self.stretch.position..self.stretch.position.saturating_add(now.len() as u64)).contains(&self.received)
+            {
+                // It is of the same history: what is here already is durable, whoever received it.
+                self.feed.acknowledge(Lsn(self.stretch.position));
+            }
+            rest = later;
+            if self.sealing.decide(self.now()) == Decision::Seal {
+                self.seal().await?;
+            }
+            if stream.segment_of(self.received) == self.received {
+                self.attendant.segment(&self.stretch, self.received);
+                // A backup or another receiver may have been here: what it has needs no second time.
+                let done = is_done(&self.attendant.opened.repository, &stream, self.received);
+                let clock = &*self.attendant.context.runtime.clock;
+                if beside_heartbeats(clock, &mut *self.feed, done).await?? {
+                    self.tell_server().await;
+                    return Ok(Some(Ended::GoesOn));
+                }
+            }
+        }
+        self.attendant.context.observer.event(Event::Progress {
+            done: self.attendant.summary.bytes + self.open.len() as u64,
+            total: self.attendant.summary.bytes + self.open.len() as u64 + server_end.0.saturating_sub(self.received),
+        });
+        Ok(None)
+    }
+
+    /// A server that has written other WAL before the place is another one, however much it calls itself the same.
+    fn compare(&self, bytes: &[u8]) -> Result<()> {
+        let at = usize::try_from(self.received.saturating_sub(self.stretch.from)).unwrap_or(usize::MAX);
+        let known = self.stretch.known.get(at..).unwrap_or_default();
+        match known.iter().zip(bytes).position(|(known, sent)| known != sent) {
+            None => Ok(()),
+            Some(offset) => Err(Error::Repository(repo::Error::TwoServers {
+                what: format!(
+                    "{} sends other WAL of timeline {} than was received before, from {} on",
+                    self.stretch.identity.server,
+                    self.stretch.stream.timeline,
+                    Lsn(self.received.saturating_add(offset as u64))
+                ),
+            })),
+        }
+    }
+
+    /// Looks for ends of transactions in what is about to be taken in.
+    fn walk(&mut self, bytes: &[u8]) {
+        let start = self.received;
+        let (commits, stopped) = self.commits.take(start, bytes);
+        let end = start.saturating_add(bytes.len() as u64);
+        let segment = match self.stretch.stream.segment_of(end) == end {
+            true => Segment::Ended,
+            false => Segment::GoesOn,
+        };
+        self.sealing.took(bytes.len(), commits, segment, self.now());
+        if let Some(stop) = stopped
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            let server = &self.stretch.identity.server;
+            let what = format!(
+                "the WAL that {server} sends cannot be followed: {stop}. It is stored as it comes; take a backup, and check the server's disk and memory"
+            );
+            self.attendant.context.warn("wal-unreadable", what);
+        }
+    }
+
+    /// Makes everything durable that has come, then says so to the server. Another receiver may have been there first:
+    /// what it has, it has.
+    async fn seal(&mut self) -> Result<()> {
+        let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
+        let (mut at, mut rest) = (self.open_at, &self.open[..]);
+        while !rest.is_empty() {
+            let storing = store_run(repository, session, &self.stretch.stream, at, rest);
+            let clock = &*self.attendant.context.runtime.clock;
+            let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
+            let covered = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            rest = rest.get(covered..).unwrap_or_default();
+            at = end;
+        }
+        self.attendant
+            .durable(self.open.len() as u64, &self.stretch, self.received);
+        self.open.clear();
+        self.open_at = at.max(self.received);
+        self.sealing.sealed();
+        self.feed.acknowledge(Lsn(self.received));
+        Ok(())
+    }
+
+    /// Says that nothing more was written, if the server is sure of it; else asks.
+    async fn mark(&mut self) -> Result<()> {
+        self.seal().await?;
+        let now = self.now();
+        let Some(at) = self.said.nothing_past(self.received) else {
+            self.feed.ask()?;
+            // The second answer is what counts; a busy server needs no mark.
+            self.marks.later(now, NO_MARK.min(self.attendant.options.mark_interval));
+            return Ok(());
+        };
+        let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
+        let putting = self
+            .marks
+            .put(repository, session, &self.stretch.stream, (self.received, at), now);
+        beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, putting).await??;
+        Ok(())
+    }
+
+    /// Seals, acknowledges, and if the server falls silent in time, says that this was all.
+    async fn stop(&mut self) -> Result<()> {
+        self.seal().await?;
+        let until = self.now() + LAST_WORD;
+        while self.said.nothing_past(self.received).is_none() && self.now() < until {
+            if self.feed.ask().is_err() {
+                break;
+            }
+            match self.next(until).await {
+                Ok(Some(WalEvent::EndOfTimeline { .. })) | Err(_) => break,
+                Ok(Some(event)) => drop(self.take(event).await?),
+                Ok(None) => {}
+            }
+        }
+        self.seal().await?;
+        if self.said.nothing_past(self.received).is_some() {
+            self.mark().await?;
+        }
+        self.tell_server().await;
+        Ok(())
+    }
+
+    /// What was acknowledged goes out now. If it does not arrive, the server only sends more again.
+    async fn tell_server(&mut self) {
+        let _ = self.feed.heartbeat().await;
+    }
+}
+
+/// Stores a run, or finds it stored. Another receiver may have finished the segment between our two looks at a name: then
+/// its open runs are gone, and the finished one has the bytes.
+async fn store_run(
+    repository: &Repository,
+    session: &Session,
+    stream: &WalStream,
+    start: u64,
+    bytes: &[u8],
+) -> repo::Result<u64> {
+    let missing = match append_run(repository, session, stream, start, bytes).await {
+        Err(error @ repo::Error::Missing { .. }) => error,
+        done => return done,
+    };
+    if !is_done(repository, stream, start).await? {
+        return Err(missing);
+    }
+    let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
+    assemble(repository, *stream, start, end, |at, piece| {
+        let ours = bytes
+            .get(usize::try_from(at - start).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
+        match ours.starts_with(piece) {
+            true => Ok(()),
+            false => Err(repo::Error::TwoServers {
+                what: format!("{} holds other WAL than this server sends", stream.done_name(start)),
+            }),
+        }
+    })
+    .await?;
+    Ok(end)
+}
+
+fn odd(start: Lsn, expected: u64) -> Error {
+    Error::Failed {
+        code: "wal-out-of-step",
+        what: format!("the server sent {start} where {} comes next", Lsn(expected)),
+        hint: "Report this as a bug.".into(),
+    }
+}

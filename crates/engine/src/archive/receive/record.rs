@@ -1,0 +1,127 @@
+//! What the ledger hears of the WAL that is received.
+
+use pgformat::{Lsn, Tli, history::History};
+use repo::ledger::{self, Entry, Severity, State};
+
+use crate::{Error, Result, database::Opened, event::Context, server::Identity};
+
+/// Says that the cluster and the timeline have begun, where that is news.
+pub(super) async fn begin(opened: &Opened, identity: &Identity, history: &History, timeline: Tli) -> Result<()> {
+    let generation = identity.system.system_identifier.to_string();
+    let (known, begun) = opened
+        .with_state(|state| {
+            (
+                state.knows_generation(&generation),
+                state.knows_timeline(&generation, timeline.0),
+            )
+        })
+        .await;
+    if !known {
+        let facts = &identity.facts;
+        let entry = Entry::GenerationBegun {
+            generation: generation.clone(),
+            segment_size: u32::try_from(facts.segment_size.bytes()).unwrap_or(u32::MAX),
+            block_size: facts.block_size,
+            major: facts.major.number(),
+        };
+        append_unless(opened, entry, |state| state.knows_generation(&generation)).await?;
+    }
+    if !begun {
+        let ranges = history.ranges();
+        let at = ranges.iter().position(|range| range.timeline == timeline);
+        let parent = at.and_then(|at| at.checked_sub(1)).and_then(|at| ranges.get(at));
+        let entry = Entry::TimelineBegun {
+            generation: generation.clone(),
+            timeline: timeline.0,
+            parent: parent.map(|parent| parent.timeline.0),
+            switch: parent.map(|parent| ledger::Lsn(parent.end.0)),
+        };
+        append_unless(opened, entry, |state| state.knows_timeline(&generation, timeline.0)).await?;
+    }
+    Ok(())
+}
+
+/// Appends what another writer may be saying at the same moment.
+async fn append_unless(opened: &Opened, entry: Entry, known: impl Fn(&State) -> bool) -> Result<()> {
+    match opened.append(entry).await {
+        // The state is now that on which it was refused.
+        Err(Error::Failed {
+            code: "ledger-refused", ..
+        }) if opened.with_state(known).await => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+/// WAL that will never be here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Gap {
+    /// Timeline.
+    pub timeline: u32,
+    /// The first position that is missing.
+    pub from: ledger::Lsn,
+    /// The first that is here again.
+    pub to: ledger::Lsn,
+}
+
+/// Records that WAL from `gap.from` to `gap.to` will never be here, and asks for attention.
+pub(super) async fn gap(context: &Context, opened: &Opened, generation: u64, gap: &Gap, cause: &str) -> Result<()> {
+    let (from, to) = (Lsn(gap.from.0), Lsn(gap.to.0));
+    opened
+        .append(Entry::WalGap {
+            generation: generation.to_string(),
+            timeline: gap.timeline,
+            from: gap.from,
+            to: gap.to,
+            cause: cause.into(),
+        })
+        .await?;
+    let name = &opened.repository.identity().name;
+    let text = format!(
+        "WAL of timeline {} from {from} to {to} is lost: {cause}. Take a backup of {name} now: none before it can be rolled forward past the gap.",
+        gap.timeline
+    );
+    context.warn("wal-gap", text.clone());
+    alert(opened, &format!("wal-gap-{}-{:x}", gap.timeline, gap.from.0), text).await;
+    Ok(())
+}
+
+/// Asks for attention, unless that was done already. What happens to it stops nobody: the error itself is told anyway.
+pub(super) async fn alert(opened: &Opened, alert: &str, text: String) {
+    let raised = opened
+        .with_state(|state| state.alerts().any(|(known, _)| known == alert))
+        .await;
+    if !raised {
+        let entry = Entry::AlertRaised {
+            alert: alert.into(),
+            severity: Severity::Critical,
+            text,
+        };
+        let _ = opened.append(entry).await;
+    }
+}
+
+/// Asks for attention to an error that no repetition mends.
+pub(super) async fn alert_of(opened: &Opened, error: &Error) {
+    let name = match error {
+        Error::Repository(repo::Error::TwoServers { .. }) => "two-servers",
+        Error::Conflict {
+            code: code @ ("server-behind" | "timeline-behind"),
+            ..
+        } => code,
+        _ => return,
+    };
+    alert(opened, name, error.to_string()).await;
+}
+
+/// What an earlier receiver asked attention for is over: WAL comes.
+pub(super) async fn clear_alerts(opened: &Opened) {
+    for name in ["two-servers", "server-behind", "timeline-behind"] {
+        let raised = opened
+            .with_state(|state| state.alerts().any(|(known, _)| known == name))
+            .await;
+        if raised {
+            let (alert, by) = (name.to_string(), "wal receive".to_string());
+            let _ = opened.append(Entry::AlertCleared { alert, by }).await;
+        }
+    }
+}

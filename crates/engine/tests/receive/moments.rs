@@ -1,0 +1,106 @@
+//! How soon things are here, and what is said when nothing comes.
+
+use std::time::Duration;
+
+use pgformat::Major;
+use testkit::clusters::TestCluster;
+use tokio::time::Instant;
+
+use engine::repo::wal::newest_mark;
+
+use crate::{
+    act::{Receiving, flushed, here, keeping, slot, sql, stream_of, until, value, write_wal},
+    world::World,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_here_within_two_seconds() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    for number in 0..3 {
+        sql(&cluster, &format!("INSERT INTO public.shop VALUES ({number})")).await;
+        let (end, committed) = (flushed(&cluster).await, Instant::now());
+        here(&world, &stream, end).await;
+        assert!(
+            committed.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            committed.elapsed()
+        );
+    }
+    receiving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_waits_for_the_receiver_as_a_synchronous_standby() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
+    sql(&cluster, "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    sql(&cluster, "SELECT pg_reload_conf()").await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    let session = cluster.session().await;
+    for number in 0..3 {
+        session
+            .execute("insert", &format!("INSERT INTO public.shop VALUES ({number})"))
+            .await
+            .unwrap();
+        // The statement has ended: it was here before.
+        let row = session
+            .query_one("ask", "SELECT pg_current_wal_flush_lsn()::text", &[])
+            .await
+            .unwrap();
+        let flushed: pgformat::Lsn = row.get::<_, String>(0).parse().unwrap();
+        let here = crate::act::end_here(&world, &stream).await;
+        // What the commit waited for ends with its record; housekeeping may have written after it.
+        assert!(here + 8192 >= flushed.0, "{here:x} {flushed}");
+    }
+    receiving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_server_is_marked_as_idle() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let mut options = slot();
+    options.mark_interval = Duration::from_millis(500);
+    let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
+    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
+    let (position, began) = (flushed(&cluster).await, micros(&cluster).await);
+    until("a mark", || async {
+        let opened = world.open().await;
+        let mark = newest_mark(&opened.repository, &stream).await.unwrap();
+        mark.is_some_and(|mark| mark.position.0 >= position && mark.at > began)
+    })
+    .await;
+    let now = micros(&cluster).await;
+    let opened = world.open().await;
+    let mark = newest_mark(&opened.repository, &stream).await.unwrap().unwrap();
+    assert!(mark.at <= now, "a mark of the future");
+    receiving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_stopped_says_how_far_it_came() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    write_wal(&cluster, 2).await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    let summary = receiving.stop().await;
+    let opened = world.open().await;
+    let mark = newest_mark(&opened.repository, &stream).await.unwrap();
+    assert_eq!(mark.map(|mark| mark.position), summary.position);
+}
+
+/// The server's clock.
+async fn micros(cluster: &TestCluster) -> i64 {
+    let text = value(cluster, "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint").await;
+    text.parse().unwrap()
+}

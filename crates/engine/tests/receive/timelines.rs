@@ -1,0 +1,161 @@
+//! Promotions are followed, and who was left behind is not listened to.
+
+use std::{fs, path::Path, process::Command};
+
+use pgclient::Conninfo;
+use pgformat::Major;
+use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test};
+
+use engine::{
+    Error,
+    repo::wal::{coverage, read_history},
+};
+
+use crate::{
+    act::{Receiving, compare, equals_server, flushed, here, keeping, slot, sql, stream_of, until, value, write_wal},
+    world::World,
+};
+
+/// A standby of `primary`, from its files as they are when it is down; both started.
+async fn standby_of(primary: &mut TestCluster, major: Major, to: &Path) -> TestCluster {
+    primary.stop().await;
+    let copied = Command::new("cp").arg("-a").arg(primary.data_dir()).arg(to).status();
+    assert!(copied.unwrap().success());
+    primary.start().await;
+    let configuration = to.join("postgresql.auto.conf");
+    let mut text = fs::read_to_string(&configuration).unwrap_or_default();
+    text.push_str(&format!("primary_conninfo = '{}'\n", primary.conninfo_text()));
+    fs::write(&configuration, text).unwrap();
+    fs::write(to.join("standby.signal"), "").unwrap();
+    give_to_server_user(to);
+    let mut standby = TestCluster::on(major, to);
+    standby.start().await;
+    standby
+}
+
+/// Waits until the standby has everything that the primary had written.
+async fn caught_up(primary: &TestCluster, standby: &TestCluster) {
+    let end = value(primary, "SELECT pg_current_wal_flush_lsn()").await;
+    let question = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'");
+    until("the standby has caught up", || async {
+        value(standby, &question).await == "true"
+    })
+    .await;
+}
+
+async fn promote(standby: &TestCluster) {
+    sql(standby, "SELECT pg_promote()").await;
+    sql(standby, "CREATE TABLE public.after_promotion (x int)").await;
+}
+
+/// What is here of the second timeline equals the server's, the first is here up to where it was left, and everything
+/// that finds the way is kept.
+async fn followed(world: &World, server: &TestCluster) {
+    let (old, new) = (stream_of(server, 1).await, stream_of(server, 2).await);
+    assert!(equals_server(world, server, &new).await > 0);
+    let opened = world.open().await;
+    let history = read_history(&opened.repository, new.generation, 2)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        history,
+        fs::read(server.data_dir().join("pg_wal/00000002.history")).unwrap()
+    );
+    let history = pgformat::history::History::parse(pgformat::Tli(2), &history).unwrap();
+    let switch = history.switches()[0].at.0;
+    let stretches = coverage(&opened.repository, &old).await.unwrap();
+    assert_eq!(stretches.len(), 1, "{stretches:x?}");
+    assert!(stretches[0].1 >= switch, "{stretches:x?} {switch:x}");
+    let generation = new.generation.to_string();
+    let known = opened.with_state(|state| state.knows_timeline(&generation, 2)).await;
+    assert!(known);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_is_promoted_is_followed_to_its_new_timeline() {
+    for major in majors_to_test() {
+        let mut primary = TestCluster::new(major, keeping()).await;
+        let world = World::new().await;
+        let standby = standby_of(&mut primary, major, &world.target("standby")).await;
+        let receiving = Receiving::start(&world, standby.conninfo(), slot()).await;
+        write_wal(&primary, 20).await;
+        let old = stream_of(&primary, 1).await;
+        caught_up(&primary, &standby).await;
+        here(&world, &old, flushed(&primary).await).await;
+        promote(&standby).await;
+        write_wal(&standby, 5).await;
+        let new = stream_of(&standby, 2).await;
+        here(&world, &new, flushed(&standby).await).await;
+        assert_eq!(receiving.warnings(), Vec::<String>::new(), "PostgreSQL {major}");
+        assert_eq!(receiving.stop().await.timeline, Some(2), "PostgreSQL {major}");
+        followed(&world, &standby).await;
+    }
+}
+
+/// A connection string that names two servers.
+fn both(first: &TestCluster, second: &TestCluster) -> Conninfo {
+    let text = format!(
+        "host={},{} port={},{} user=postgres dbname=postgres sslmode=disable",
+        first.folder().display(),
+        second.folder().display(),
+        first.port(),
+        second.port()
+    );
+    Conninfo::parse(&text, &|_| None).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_server_takes_over_and_the_old_primary_is_refused() {
+    let mut primary = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let old = stream_of(&primary, 1).await;
+    let receiving = Receiving::start(&world, both(&primary, &standby), slot()).await;
+    write_wal(&primary, 10).await;
+    here(&world, &old, flushed(&primary).await).await;
+    caught_up(&primary, &standby).await;
+    primary.crash().await;
+    promote(&standby).await;
+    let new = stream_of(&standby, 2).await;
+    here(&world, &new, flushed(&standby).await).await;
+    receiving.stop().await;
+    followed(&world, &standby).await;
+
+    // It comes back, and writes on as if nothing had happened.
+    primary.start().await;
+    write_wal(&primary, 3).await;
+    let opened = world.open().await;
+    let before = coverage(&opened.repository, &old).await.unwrap();
+    let failed = Receiving::start(&world, primary.conninfo(), slot()).await.fails().await;
+    let Error::Conflict { code, what, .. } = failed else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(code, "timeline-behind");
+    assert!(what.contains("timeline 2 went on from"), "{what}");
+    assert_eq!(coverage(&opened.repository, &old).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_timeline_is_received_to_its_end_before_the_new_one() {
+    let mut primary = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let old = stream_of(&primary, 1).await;
+    let receiving = Receiving::start(&world, primary.conninfo(), slot()).await;
+    write_wal(&primary, 3).await;
+    here(&world, &old, flushed(&primary).await).await;
+    receiving.stop().await;
+    // Nobody receives this, nor the promotion.
+    write_wal(&primary, 30).await;
+    caught_up(&primary, &standby).await;
+    promote(&standby).await;
+    let new = stream_of(&standby, 2).await;
+    let receiving = Receiving::start(&world, standby.conninfo(), slot()).await;
+    here(&world, &new, flushed(&standby).await).await;
+    assert_eq!(receiving.stop().await.gaps, vec![]);
+    followed(&world, &standby).await;
+    let opened = world.open().await;
+    let stretches = coverage(&opened.repository, &old).await.unwrap();
+    assert!(compare(&opened, &primary, &old, stretches[0].0, stretches[0].1).await > 30 << 20);
+}
