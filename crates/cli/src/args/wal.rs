@@ -68,7 +68,8 @@ pub(crate) struct WalPush {
 #[command(
     after_help = "In postgresql.conf:\n  restore_command = 'lastgood wal get %f %p shop'\n\n\
     Ends with 0 if the file was delivered whole, with 1 if it is proven that there is\n\
-    none, else with 200: the server must not open over a gap.\n\nExamples:\n  \
+    none, else with 200: the server must not open over a gap. Segments fetched ahead\n\
+    wait in pg_wal/lastgood-ahead; after a recovery that directory may be removed.\n\nExamples:\n  \
     lastgood wal get %f %p shop\n  lastgood wal get %f %p shop --until 1:0/5000098"
 )]
 pub(crate) struct WalGet {

@@ -1,9 +1,9 @@
 //! What exit codes promise, and what is refused.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use engine::pgformat::Major;
-use testkit::clusters::TestCluster;
+use testkit::clusters::{TestCluster, give_to_server_user};
 
 use crate::world::{
     KEEP, World, archived, code, done_segments, marked, segment, set_archive_command, stderr, switch, write,
@@ -229,6 +229,71 @@ async fn a_server_keeps_what_cannot_be_stored() {
     assert_eq!(marked(&server, ".ready"), [name]);
     fs::rename(&away, &wal).unwrap();
     // The archiver waits a minute after three failures, unless it is asked anew.
+    set_archive_command(&server, &world.archive_command()).await;
+    switch(&server).await;
+    archived(&server).await;
+    crate::world::compare_all(&world, &server);
+}
+
+/// A file system in memory over the repository, gone with this. Mounting needs root, as the tests' full disks do.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn over(path: std::path::PathBuf) -> SmallDisk {
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let disk = SmallDisk(path);
+        disk.mount("size=2m,mode=0755");
+        let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&disk.0).status();
+        assert!(copied.unwrap().success());
+        disk
+    }
+
+    fn mount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&self.0);
+        assert!(mount.status().unwrap().success(), "mounting needs root");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing_and_with_room_everything_is_stored() {
+    let world = World::new();
+    let disk = SmallDisk::over(world.path("repository"));
+    give_to_server_user(&world.path("repository"));
+    let server = world.server(Major::V15, 1, KEEP).await;
+    write(&server, 8).await;
+    switch(&server).await;
+    let waiting = marked(&server, ".ready");
+    let mut last = None;
+    for name in &waiting {
+        let output = world.push(&server, &format!("pg_wal/{name}"));
+        let full = code(&output) != 0;
+        last = Some(output);
+        if full {
+            break;
+        }
+    }
+    let said = stderr(&last.unwrap());
+    assert!(
+        said.to_lowercase().contains("no space left") && said.lines().count() == 1,
+        "{said}"
+    );
+    let keeps = marked(&server, ".ready");
+    for done in waiting.iter().filter(|name| !keeps.contains(name)) {
+        assert!(
+            world.get(&server, done, &[]).1.unwrap() == segment(&server, done),
+            "{done}"
+        );
+    }
+    disk.mount("remount,size=64m");
     set_archive_command(&server, &world.archive_command()).await;
     switch(&server).await;
     archived(&server).await;
