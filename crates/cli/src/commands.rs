@@ -11,8 +11,8 @@ mod restore;
 mod show;
 mod status;
 mod verify;
-mod window;
 pub(crate) mod wal;
+mod window;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -6,6 +6,7 @@
 mod cluster;
 mod load;
 mod story;
+mod stream;
 
 use std::time::Instant;
 
@@ -24,6 +25,10 @@ struct Figures {
     backup_seconds: f64,
     backup_bytes_per_second: f64,
     transactions_during_backup: u64,
+    commit_to_restorable_seconds: f64,
+    wal_received_bytes: u64,
+    rows_deleted: i64,
+    accident_xid: u32,
     time_to_get_back_seconds: f64,
     restored_bytes: u64,
     digests_equal: bool,

@@ -107,6 +107,30 @@ pub(super) async fn digest(session: &Session) -> Result<Digest> {
     })
 }
 
+/// What somebody did by mistake.
+pub(super) struct Accident {
+    /// The transaction.
+    pub(super) xid: u32,
+    /// Orders that it deleted.
+    pub(super) rows: i64,
+}
+
+/// Deletes every second order, in one transaction.
+pub(super) async fn accident(session: &Session) -> Result<Accident> {
+    let sql = "WITH gone AS (DELETE FROM public.orders WHERE id % 2 = 0 RETURNING 1)
+        SELECT (pg_catalog.txid_current() % 4294967296)::bigint, pg_catalog.count(*) FROM gone";
+    let row = session.query_one("make a mistake", sql, &[]).await?;
+    let (xid, rows): (i64, i64) = (row.try_get(0).map_err(unexpected)?, row.try_get(1).map_err(unexpected)?);
+    let xid = u32::try_from(xid).unwrap_or_default();
+    Ok(Accident { xid, rows })
+}
+
+/// One sale.
+pub(super) async fn buy_once(session: &Session) -> Result<()> {
+    let sql = "INSERT INTO public.booking (source, target, cents) VALUES (1, 2, 1)";
+    Ok(session.execute("buy once more", sql).await?)
+}
+
 /// Customers who move money without a pause, until told to stop.
 pub(super) struct Workload {
     stop: Arc<AtomicBool>,
@@ -126,6 +150,16 @@ impl Workload {
     /// Transactions committed so far.
     pub(super) fn committed(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more transactions were committed.
+    pub(super) async fn wait_for(&self, count: u64) -> Result<()> {
+        let wanted = self.committed().saturating_add(count);
+        // One that failed has ended; what failed, its end tells.
+        while self.committed() < wanted && !self.task.is_finished() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Ends it and says how many transactions were committed.

@@ -1,4 +1,5 @@
-//! The story itself: load, back up under load, the last good moment, the loss, the way back, the proof.
+//! The story itself: load, receive and back up under load, the last good moment, the accident, the loss, the way back
+//! to just before it, the proof.
 
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use super::{
     Figures,
     cluster::Place,
     load::{self, Workload},
+    stream::Stream,
 };
 use crate::{
     Result,
@@ -40,7 +42,7 @@ pub(super) async fn tell(run: &Run, args: &Demo, place: &mut Place) -> Result<(F
     ));
     let server = place.start().await?;
     make_database(&server).await?;
-    let shop = server.with_dbname(NAME);
+    let shop = server.clone().with_dbname(NAME);
     let began = Instant::now();
     let session = Session::connect(&shop).await?;
     load::load(&session, args.megabytes, || Ok(run.context.stop.check()?)).await?;
@@ -51,28 +53,46 @@ pub(super) async fn tell(run: &Run, args: &Demo, place: &mut Place) -> Result<(F
         render::size(figures.loaded_bytes)
     ));
 
-    run.say("2. A backup while customers keep buying.");
-    let opened = make_repository(run, place).await?;
+    run.say("2. WAL is received as it is written, and a backup taken while customers keep buying.");
+    let (database, opened) = make_repository(run, place).await?;
+    let mut stream = Stream::begin(run, &database, &server, NAME)?;
     let customers = Workload::begin(&shop).await?;
     let before = customers.committed();
     let under_load = back_up(run, &opened, &shop, "under load").await?;
     figures.transactions_during_backup = customers.committed() - before;
     tell_backup(run, &mut figures, &under_load);
 
-    run.say("3. The last good moment: the shop closes, every row is read, a second backup.");
+    run.say("3. The last good moment: every row is read. No backup is taken now.");
     customers.end().await?;
     let wanted = load::digest(&session).await?;
     (figures.rows, figures.digest) = (wanted.rows, wanted.hash.clone());
-    session.close().await;
     run.say(&format!("   {} rows, digest {}.", wanted.rows, wanted.hash));
-    let last_good = back_up(run, &opened, &shop, "the last good moment").await?;
 
-    run.say("4. Disaster: the server dies and its data directory is gone.");
+    run.say("4. Then somebody deletes the wrong orders, and business goes on.");
+    let accident = load::accident(&session).await?;
+    (figures.rows_deleted, figures.accident_xid) = (accident.rows, accident.xid);
+    run.say(&format!(
+        "   {} orders are gone, deleted by transaction {}.",
+        accident.rows, accident.xid
+    ));
+    let customers = Workload::begin(&shop).await?;
+    customers.wait_for(100).await?;
+    customers.end().await?;
+    load::buy_once(&session).await?;
+    figures.commit_to_restorable_seconds = stream.caught_up(&session).await?.as_secs_f64();
+    session.close().await;
+    run.say(&format!(
+        "   The last sale was safe in the repository {} after its commit.",
+        render::duration(figures.commit_to_restorable_seconds)
+    ));
+
+    run.say("5. Disaster: the server dies, too, and its data directory is gone.");
     place.lose().await?;
     let lost = Instant::now();
+    figures.wal_received_bytes = stream.end().await?.bytes;
 
-    run.say("5. The way back, into a new directory, with a server on it.");
-    let restored = bring_back(run, &opened, place, &last_good.backup.id).await?;
+    run.say("6. The way back to just before the deletion, into a new directory, with a server on it.");
+    let restored = bring_back(run, &opened, place, accident.xid).await?;
     let back = connection(&restored)?;
     let session = Session::connect(&back).await?;
     figures.time_to_get_back_seconds = lost.elapsed().as_secs_f64();
@@ -92,7 +112,7 @@ pub(super) async fn tell(run: &Run, args: &Demo, place: &mut Place) -> Result<(F
     };
     run.say(&format!("   {} rows, digest {}: {verdict}.", found.rows, found.hash));
 
-    run.say("6. The proof for the backup that was taken under load.");
+    run.say("7. The proof for the backup that was taken under load.");
     let report = prove(run, &opened, place, &under_load.backup.id).await?;
     figures.verify_outcome = word(&report.outcome);
     figures.verify_seconds = report.seconds;
@@ -120,7 +140,7 @@ async fn make_database(server: &Conninfo) -> Result<()> {
 
 /// Repository and key, as `init` makes them, without a configuration. The key stays in memory: the demo's
 /// repository does not outlive it.
-async fn make_repository(run: &Run, place: &Place) -> Result<Opened> {
+async fn make_repository(run: &Run, place: &Place) -> Result<(Database, Opened)> {
     let location = Location::Directory(place.path("repository"));
     let (_, unlock) = Unlock::generate(NAME);
     let made = engine::init::run(&run.context, &location, NAME, &unlock).await?;
@@ -130,7 +150,8 @@ async fn make_repository(run: &Run, place: &Place) -> Result<Opened> {
         unlock,
         expected_id: Some(made.database_id),
     };
-    Ok(engine::database::open(&run.context, &database).await?)
+    let opened = engine::database::open(&run.context, &database).await?;
+    Ok((database, opened))
 }
 
 async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> Result<Summary> {
@@ -163,9 +184,9 @@ fn tell_backup(run: &Run, figures: &mut Figures, summary: &Summary) {
 }
 
 /// The restored server runs on its own: the demo has to end it.
-async fn bring_back(run: &Run, opened: &Opened, place: &mut Place, backup: &str) -> Result<restore::Restored> {
+async fn bring_back(run: &Run, opened: &Opened, place: &mut Place, before: u32) -> Result<restore::Restored> {
     let request = restore::Request {
-        at: restore::At::Backup(backup.into()),
+        at: restore::At::BeforeXid(before),
         timeline: None,
         to: place.path("back/data"),
         jobs: jobs(None, None),

@@ -133,7 +133,9 @@ async fn indexer(repository: &Repository, job: &Job, last: Option<(WalStream, In
     }
     Indexer::after(job.geometry, job.stream.generation, job.segment, |from, to, sink| {
         let first = job.segment.saturating_sub(tail.len() as u64);
-        let Some(offset) = from.checked_sub(first) else { return false };
+        let Some(offset) = from.checked_sub(first) else {
+            return false;
+        };
         let part = usize::try_from(offset).ok().and_then(|offset| tail.get(offset..));
         part.filter(|_| to == job.segment).map(sink).is_some()
     })
