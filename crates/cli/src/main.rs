@@ -23,7 +23,7 @@ use engine::event::{Context, Stop};
 
 pub(crate) use crate::error::{Error, Result};
 use crate::{
-    args::Args,
+    args::{Args, Command},
     commands::Run,
     exit::Exit,
     output::{Outcome, Problem, show},
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Exit {
     let (command, json) = (args.command.name(), args.global.json);
     let progress = Arc::new(Progress::new(args.global.progress, json));
-    let tokio = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let tokio = match runtime(&args.command).enable_all().build() {
         Ok(tokio) => tokio,
         Err(error) => {
             let error = Error::file("start", std::path::Path::new("worker threads"), error);
@@ -59,6 +59,14 @@ fn run(args: Args) -> Exit {
     // Workers that are still at it would panic on a timer that is gone; they end with the process.
     std::mem::forget(tokio);
     exit
+}
+
+/// What receives WAL runs for months and stays small: each thread would keep memory for itself.
+fn runtime(command: &Command) -> tokio::runtime::Builder {
+    match command {
+        Command::Wal(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    }
 }
 
 async fn carry_out(args: Args, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {
