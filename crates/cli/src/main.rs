@@ -23,7 +23,7 @@ use engine::event::{Context, Stop};
 
 pub(crate) use crate::error::{Error, Result};
 use crate::{
-    args::Args,
+    args::{Args, Command},
     commands::{
         Run,
         wal::{Caller, end_on_signals},
@@ -55,12 +55,7 @@ fn run(args: Args) -> Exit {
     let (command, json) = (args.command.name(), args.global.json);
     let progress = Arc::new(Progress::new(args.global.progress, json));
     let caller = Caller::of_process();
-    let mut tokio = match caller {
-        // Called once for every segment, by a server that has better use for threads.
-        Some(_) => tokio::runtime::Builder::new_current_thread(),
-        None => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let tokio = match tokio.enable_all().build() {
+    let tokio = match runtime(&args.command).enable_all().build() {
         Ok(tokio) => tokio,
         Err(error) => {
             let error = Error::file("start", std::path::Path::new("worker threads"), error);
@@ -77,6 +72,15 @@ fn run(args: Args) -> Exit {
     // Workers that are still at it would panic on a timer that is gone; they end with the process.
     std::mem::forget(tokio);
     exit
+}
+
+/// What receives WAL runs for months and stays small: each thread would keep memory for itself. What servers call for
+/// every segment leaves them their threads.
+fn runtime(command: &Command) -> tokio::runtime::Builder {
+    match command {
+        Command::Wal(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    }
 }
 
 async fn carry_out(args: Args, caller: Option<Caller>, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {

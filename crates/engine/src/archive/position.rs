@@ -58,7 +58,10 @@ pub(super) fn place(
     let Some(at) = ranges.iter().position(|range| range.timeline == here.timeline) else {
         return first();
     };
-    let Some(end) = end(here, slot) else { return first() };
+    let tip = here.timeline == history.tip();
+    let Some(end) = end(shape, here, slot, tip) else {
+        return first();
+    };
     if end < ranges[at].end.0 {
         return Place {
             timeline: here.timeline,
@@ -76,14 +79,15 @@ pub(super) fn place(
 }
 
 /// Where what is here ends. What a slot still holds back is fetched even if later WAL, a backup's, is here already.
-fn end(here: &Here, slot: Option<Lsn>) -> Option<u64> {
-    let held = |stretch: &&(u64, u64)| slot.is_some_and(|slot| (stretch.0..=stretch.1).contains(&slot.0));
-    let mut ends = here
-        .stretches
-        .iter()
-        .find(held)
-        .or(here.stretches.last())
-        .map(|stretch| stretch.1);
+fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>, tip: bool) -> Option<u64> {
+    let last = here.stretches.last();
+    let before = |slot: Lsn| here.stretches.iter().rev().find(|stretch| stretch.0 <= slot.0);
+    let mut ends = match slot.map(|slot| (slot, before(slot))) {
+        Some((_, Some(stretch))) => Some(stretch.1),
+        // It was made before anything came, and others have stored later WAL meanwhile.
+        Some((slot, None)) if tip && last.is_some() => Some(shape.segment_of(slot.0)),
+        _ => last.map(|stretch| stretch.1),
+    };
     let mut missing = here.missing.clone();
     missing.sort_unstable();
     for (from, to) in missing {
@@ -161,7 +165,9 @@ mod tests {
     fn what_a_slot_still_holds_is_fetched_though_a_backup_has_later_wal() {
         check("", 1, "1: 3-5 7-8.2", "", "5", "1: 5");
         check("", 1, "1: 3-5 7-8.2", "", "4.2", "1: 5");
-        check("", 1, "1: 3-5 7-8.2", "", "6", "1: 8.2");
+        check("", 1, "1: 3-5 7-8.2", "", "6", "1: 5");
+        check("", 1, "1: 3-5 7-8.2", "5-6", "6", "1: 6");
+        check("", 1, "1: 7-8.2", "", "6.5", "1: 6");
     }
 
     #[test]

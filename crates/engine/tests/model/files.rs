@@ -56,7 +56,7 @@ impl Files {
         }
     }
 
-    pub(super) fn control(&self) -> Control {
+    pub(crate) fn control(&self) -> Control {
         Control::parse(&self.control_bytes()).unwrap()
     }
 

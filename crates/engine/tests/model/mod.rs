@@ -8,6 +8,7 @@
 
 mod files;
 mod server;
+pub(crate) mod source;
 mod wal;
 pub(crate) mod world;
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     life: u64,
     /// Backups that run on the server.
     running: usize,
+    /// The slot of a receiver.
+    slot: source::Slot,
 }
 
 impl Cluster {
@@ -48,6 +51,7 @@ impl Cluster {
             wal: Wal::new(files.control().system_identifier),
             life: 0,
             running: 0,
+            slot: source::Slot::default(),
         };
         Cluster {
             shared: Arc::new(Mutex::new(shared)),
@@ -70,6 +74,7 @@ impl Cluster {
         let mut shared = self.lock();
         shared.life += 1;
         shared.running = 0;
+        shared.slot.holder = None;
     }
 
     /// Backups that the server believes to be running.

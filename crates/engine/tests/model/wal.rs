@@ -7,9 +7,10 @@ use engine::pgformat::{Lsn, Major};
 use super::WAL_SEGMENT_BYTES;
 
 /// A segment's start, and far above the LSN of every page of the model's relations.
-const FIRST: u64 = 0x0600_0000;
+pub(crate) const FIRST: u64 = 0x0600_0000;
 const PAGE: u64 = 8192;
 const RM_XLOG: u8 = 0;
+const RM_XACT: u8 = 1;
 /// `XLOG_CHECKPOINT_ONLINE`, `XLOG_NOOP` and `XLOG_BACKUP_END`.
 const CHECKPOINT: u8 = 0x10;
 const NOOP: u8 = 0x20;
@@ -64,7 +65,18 @@ impl Wal {
         self.end()
     }
 
+    /// A transaction's commit; where its record ends.
+    pub(crate) fn commit(&mut self) -> Lsn {
+        self.record_of(RM_XACT, 0, &[0; 8]);
+        self.align();
+        self.end()
+    }
+
     fn record(&mut self, info: u8, data: &[u8]) -> Lsn {
+        self.record_of(RM_XLOG, info, data)
+    }
+
+    fn record_of(&mut self, manager: u8, info: u8, data: &[u8]) -> Lsn {
         self.align();
         if self.offset_in_page() == 0 {
             self.page(0);
@@ -79,7 +91,7 @@ impl Wal {
         header.extend_from_slice(&(24 + body.len() as u32).to_le_bytes());
         header.extend_from_slice(&0u32.to_le_bytes());
         header.extend_from_slice(&self.last_record.to_le_bytes());
-        header.extend_from_slice(&[info, RM_XLOG, 0, 0]);
+        header.extend_from_slice(&[info, manager, 0, 0]);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &header);
         header.extend_from_slice(&crc.to_le_bytes());
         header.extend_from_slice(&body);

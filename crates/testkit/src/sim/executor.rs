@@ -251,9 +251,17 @@ impl Sim {
         !lock(&self.0).dead.contains(&process)
     }
 
-    pub(super) fn set_timer(&self, deadline: Duration, waker: Waker) {
-        let id = self.id();
+    /// Sets a timer, or gives the one called `known` another waker; its name.
+    pub(super) fn set_timer(&self, deadline: Duration, known: Option<u64>, waker: Waker) -> u64 {
+        let id = known.unwrap_or_else(|| self.id());
         lock(&self.0).timers.insert((deadline, id), waker);
+        id
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn clear_timer(&self, deadline: Duration, id: u64) {
+        let timer = lock(&self.0).timers.remove(&(deadline, id));
+        drop(timer);
     }
 
     #[expect(clippy::type_complexity, reason = "one use, taken apart at once")]

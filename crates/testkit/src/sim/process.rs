@@ -118,6 +118,7 @@ pub(super) fn sleep(sim: &Sim, duration: Duration) -> Sleep {
     Sleep {
         deadline: sim.now().saturating_add(duration),
         sim: sim.clone(),
+        timer: None,
     }
 }
 
@@ -125,16 +126,28 @@ pub(super) fn sleep(sim: &Sim, duration: Duration) -> Sleep {
 pub(super) struct Sleep {
     sim: Sim,
     deadline: Duration,
+    /// Its timer. There is one however often it is looked at, and none once it is dropped: who waits for several things
+    /// by turns would make more and more of them otherwise.
+    timer: Option<u64>,
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer {
+            self.sim.clear_timer(self.deadline, timer);
+        }
+    }
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.sim.now() >= self.deadline {
             return Poll::Ready(());
         }
-        self.sim.set_timer(self.deadline, context.waker().clone());
+        let timer = self.sim.set_timer(self.deadline, self.timer, context.waker().clone());
+        self.timer = Some(timer);
         Poll::Pending
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Attendant<'a> {
         let begun = unless_stopped(context, self.begin(source)).await??;
         let (stretch, feed) = match begun {
             Begun::Streams(stretch, feed) => (*stretch, feed),
-            Begun::Missed => return Ok(Ended::GoesOn),
+            Begun::Again => return Ok(Ended::NothingCame),
         };
         let what = format!(
             "receiving timeline {} from {} on, from {}",
@@ -115,8 +115,11 @@ impl<'a> Attendant<'a> {
         let held = slot::hold(self.context, &mut *link, self.options).await?;
         let place = self.place(&identity, &history, held.restart).await?;
         let own = place.timeline == identity.system.timeline;
-        if own {
-            check_ahead(&identity, Lsn(place.position))?;
+        if own && Lsn(place.position) > identity.system.flushed {
+            // Another receiver may have stored what the server wrote since it was asked.
+            let again = source.connect().await?.identity().clone();
+            check_ahead(&again, &identity, Lsn(place.position))?;
+            return Ok(Begun::Again);
         }
         record::begin(self.opened, &identity, &history, place.timeline).await?;
         record::clear_alerts(self.opened).await;
@@ -140,7 +143,7 @@ impl<'a> Attendant<'a> {
             Err(Error::Server(error)) if error.is_wal_removed() => {
                 let mut link = source.connect().await?;
                 self.missed(&mut *link, place.timeline, place.position).await?;
-                Ok(Begun::Missed)
+                Ok(Begun::Again)
             }
             Err(error) => Err(error),
         }
@@ -313,8 +316,8 @@ impl<'a> Attendant<'a> {
 
 enum Begun {
     Streams(Box<Stretch>, Box<dyn WalFeed>),
-    /// The WAL that comes next is gone, and that is recorded.
-    Missed,
+    /// Something has changed: the WAL that comes next is gone, which is recorded, or another receiver was quicker.
+    Again,
 }
 
 fn shape(identity: &Identity, timeline: Tli) -> Result<WalStream> {

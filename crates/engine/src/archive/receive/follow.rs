@@ -324,8 +324,8 @@ impl<'f, 'a> Follower<'f, 'a> {
     }
 }
 
-/// Stores a run, or finds it stored. Another receiver may have finished the segment between our two looks at a name: then
-/// its open runs are gone, and the finished one has the bytes.
+/// Stores a run, or finds it stored. Another receiver may have finished the segment while we looked at what is under a
+/// name: then its open runs are gone, and the finished one has the bytes.
 async fn store_run(
     repository: &Repository,
     session: &Session,
@@ -333,12 +333,12 @@ async fn store_run(
     start: u64,
     bytes: &[u8],
 ) -> repo::Result<u64> {
-    let missing = match append_run(repository, session, stream, start, bytes).await {
-        Err(error @ repo::Error::Missing { .. }) => error,
+    let gone = match append_run(repository, session, stream, start, bytes).await {
+        Err(error @ (repo::Error::Missing { .. } | repo::Error::Store { transient: false, .. })) => error,
         done => return done,
     };
-    if !is_done(repository, stream, start).await? {
-        return Err(missing);
+    if !is_done(repository, stream, start).await.unwrap_or(false) {
+        return Err(gone);
     }
     let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
     assemble(repository, *stream, start, end, |at, piece| {

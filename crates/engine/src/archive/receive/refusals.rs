@@ -64,10 +64,12 @@ fn timeline_behind(identity: &Identity, left: Left, reached: Lsn) -> Error {
     }
 }
 
-/// Refuses a server that has less than was received of its timeline up to `position`.
-pub(super) fn check_ahead(identity: &Identity, position: Lsn) -> Result<()> {
+/// Refuses a server that has less than was received of its timeline up to `position`. One that went to another timeline
+/// since it was `seen` is judged by that one.
+pub(super) fn check_ahead(identity: &Identity, seen: &Identity, position: Lsn) -> Result<()> {
     let flushed = identity.system.flushed;
-    if position <= flushed {
+    let same = |a: &Identity| (a.system.system_identifier, a.system.timeline);
+    if position <= flushed || same(identity) != same(seen) {
         return Ok(());
     }
     let (server, timeline) = (&identity.server, identity.system.timeline);
