@@ -23,7 +23,7 @@ use engine::event::{Context, Stop};
 
 pub(crate) use crate::error::{Error, Result};
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Wal, WalVerb},
     commands::Run,
     exit::Exit,
     output::{Outcome, Problem, show},
@@ -61,10 +61,20 @@ fn run(args: Args) -> Exit {
     exit
 }
 
-/// What receives WAL runs for months and stays small: each thread would keep memory for itself.
+/// Threads of a receiver beside its own: one finishes segments, the others read and write files for both. Each keeps for
+/// itself the memory of the longest object that it ever held.
+const RECEIVER_THREADS: usize = 3;
+
+/// What receives WAL runs for months and stays small.
 fn runtime(command: &Command) -> tokio::runtime::Builder {
     match command {
-        Command::Wal(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Wal(Wal {
+            verb: WalVerb::Receive(_),
+        }) => {
+            let mut one = tokio::runtime::Builder::new_current_thread();
+            one.max_blocking_threads(RECEIVER_THREADS);
+            one
+        }
         _ => tokio::runtime::Builder::new_multi_thread(),
     }
 }
