@@ -23,7 +23,7 @@ use engine::event::{Context, Stop};
 
 pub(crate) use crate::error::{Error, Result};
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Wal, WalAct},
     commands::{
         Run,
         wal::{Caller, end_on_signals},
@@ -74,13 +74,20 @@ fn run(args: Args) -> Exit {
     exit
 }
 
-/// What receives WAL runs for months and stays small: each thread would keep memory for itself. What servers call for
-/// every segment leaves them their threads.
+/// Threads of a receiver beside its own: one finishes segments, the others read and write files for both. Each keeps for
+/// itself the memory of the longest object that it ever held.
+const RECEIVER_THREADS: usize = 3;
+
+/// What receives WAL runs for months and stays small. What servers call for every segment leaves them their threads.
 fn runtime(command: &Command) -> tokio::runtime::Builder {
-    match command {
-        Command::Wal(_) => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+    let Command::Wal(Wal { act }) = command else {
+        return tokio::runtime::Builder::new_multi_thread();
+    };
+    let mut one = tokio::runtime::Builder::new_current_thread();
+    if matches!(act, WalAct::Receive(_)) {
+        one.max_blocking_threads(RECEIVER_THREADS);
     }
+    one
 }
 
 async fn carry_out(args: Args, caller: Option<Caller>, progress: Arc<Progress>) -> (Result<Outcome>, Caught) {

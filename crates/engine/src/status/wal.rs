@@ -26,10 +26,9 @@ pub(super) async fn look(context: &Context, opened: &Opened, newest: Option<&str
     let mut wal = judge(&window, newest, context.runtime.clock.now_micros());
     let alerts: Vec<String> = opened
         .with_state(|state| {
-            state
-                .alerts()
-                .map(|(alert, n)| format!("alert {alert} (entry {n})"))
-                .collect()
+            // Whether a gap matters still, the window tells.
+            let others = state.alerts().filter(|(alert, _)| !alert.starts_with("wal-gap-"));
+            others.map(|(alert, n)| format!("alert {alert} (entry {n})")).collect()
         })
         .await;
     wal.because.extend(alerts);

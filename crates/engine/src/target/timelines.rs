@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgformat::{Lsn, Tli, history::History, segment::SegmentSize, wal::Geometry};
 use repo::{
     Repository,
-    wal::{Coverage, WalStream, coverage, read_history, timelines},
+    wal::{Coverage, WalStream, coverage, is_archived, read_history, timelines},
 };
 
 use crate::{Error, Result, database::Opened};
@@ -187,18 +187,6 @@ impl Timelines {
         let mut stretches = self.coverage.get(&timeline).into_iter().flatten();
         stretches.any(|(_, to)| *to > position)
     }
-}
-
-/// Only who archives finishes segments and leaves marks.
-async fn is_archived(repository: &Repository, stream: &WalStream) -> Result<bool> {
-    let done = repo::names::wal_all_done(stream.generation, stream.timeline);
-    let marks = repo::names::wal_marks(stream.generation, stream.timeline);
-    for prefix in [done, marks] {
-        if !repository.store().list_after(&prefix, "", 1).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The history file of a timeline, read.

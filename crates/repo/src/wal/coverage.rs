@@ -82,6 +82,19 @@ pub async fn timelines(repository: &Repository, generation: u64) -> Result<Vec<u
     }
 }
 
+/// Whether somebody archives that timeline without pause, or did: only who does finishes segments and leaves marks. A hole
+/// in its WAL is damage then; backups alone leave holes between them.
+pub async fn is_archived(repository: &Repository, stream: &WalStream) -> Result<bool> {
+    let done = names::wal_all_done(stream.generation, stream.timeline);
+    let marks = names::wal_marks(stream.generation, stream.timeline);
+    for prefix in [done, marks] {
+        if !repository.store().list_after(&prefix, "", 1).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The positions in the names of runs that begin with `prefix`.
 async fn listed(repository: &Repository, prefix: &str) -> Result<Vec<u64>> {
     let (mut after, mut found) = (String::new(), Vec::new());

@@ -6,7 +6,7 @@ use pgformat::{Lsn, Tli, history::History, wal::Geometry};
 use repo::{
     ledger,
     session::Session,
-    wal::{WalStream, assemble, contiguous_end, coverage, put_history, read_history},
+    wal::{WalStream, assemble, contiguous_end, coverage, is_archived, put_history, read_history},
 };
 
 use crate::{
@@ -294,7 +294,8 @@ impl<'a> Attendant<'a> {
         };
         let cause = "the server no longer had it";
         let generation = identity.system.system_identifier;
-        record::gap(self.context, self.opened, generation, &gap, cause).await?;
+        let archived = is_archived(&self.opened.repository, &shape).await?;
+        record::gap(self.context, self.opened, generation, &gap, cause, archived).await?;
         self.summary.gaps.push(gap);
         Ok(())
     }

@@ -63,8 +63,16 @@ pub struct Gap {
     pub to: ledger::Lsn,
 }
 
-/// Records that WAL from `gap.from` to `gap.to` will never be here, and asks for attention.
-pub(super) async fn gap(context: &Context, opened: &Opened, generation: u64, gap: &Gap, cause: &str) -> Result<()> {
+/// Records that WAL from `gap.from` to `gap.to` will never be here, and asks for attention. Before anybody `archived`, there
+/// was nothing to be lost: then it is only what backups leave between them.
+pub(super) async fn gap(
+    context: &Context,
+    opened: &Opened,
+    generation: u64,
+    gap: &Gap,
+    cause: &str,
+    archived: bool,
+) -> Result<()> {
     let (from, to) = (Lsn(gap.from.0), Lsn(gap.to.0));
     opened
         .append(Entry::WalGap {
@@ -76,6 +84,14 @@ pub(super) async fn gap(context: &Context, opened: &Opened, generation: u64, gap
         })
         .await?;
     let name = &opened.repository.identity().name;
+    if !archived {
+        let text = format!(
+            "WAL of timeline {} is received from {to} on; the backups that are here end before it. Take a backup of {name} now: from its end on any moment can be reached.",
+            gap.timeline
+        );
+        context.warn("wal-begins", text);
+        return Ok(());
+    }
     let text = format!(
         "WAL of timeline {} from {from} to {to} is lost: {cause}. Take a backup of {name} now: none before it can be rolled forward past the gap.",
         gap.timeline
