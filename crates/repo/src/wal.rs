@@ -19,7 +19,7 @@ pub use append::{append_run, contiguous_end};
 pub use assemble::{Assembly, assemble};
 pub use coverage::{Coverage, coverage, is_archived, timelines};
 pub use done::{DoneDraft, Finish, Indexed, Sealing, finish_segment, is_done, read_index};
-pub use history::{MAX_HISTORY, put_history, read_history};
+pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};
 pub use mark::{Mark, newest_mark, put_mark};
 pub use run::{Run, read_run, seal_run};
 
