@@ -14,7 +14,7 @@ use pgformat::{
 use repo::{
     Repository,
     session::Session,
-    wal::{WalStream, append_run},
+    wal::{Expected, WalStream, append_run},
 };
 
 use crate::{
@@ -71,9 +71,10 @@ pub(super) struct Keeper {
     feed: Box<dyn WalFeed>,
     walker: Walker,
     /// Unsealed bytes, and the position of the first. It lies ahead of `received` where another writer's run
-    /// has what we are still to receive.
+    /// has what we are still to receive; that is `expected` to come.
     open: Vec<u8>,
     open_at: Lsn,
+    expected: Expected,
     received: Lsn,
     end_record: Option<Lsn>,
     kept: Kept,
@@ -107,6 +108,7 @@ impl Keeper {
             walker,
             open,
             open_at: from,
+            expected: Expected::default(),
             received: from,
             end_record: None,
             kept,
@@ -175,10 +177,11 @@ impl Keeper {
                 self.walk(start, &bytes, end)?;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let segment_end =
-                        self.stretch.segment_size.bytes() - self.stretch.segment_size.offset_of(self.received);
-                    let room = (RUN_BYTES - self.open.len()).min(usize::try_from(segment_end).unwrap_or(usize::MAX));
+                    // No run reaches past where a finished one ends.
+                    let left = self.stream.done_end(self.received.0) - self.received.0;
+                    let room = (RUN_BYTES - self.open.len()).min(usize::try_from(left).unwrap_or(usize::MAX));
                     let (now, later) = rest.split_at(room.min(rest.len()));
+                    self.compare(now)?;
                     let known = usize::try_from(self.open_at.bytes_since(self.received)).unwrap_or(usize::MAX);
                     let known = if self.open_at > self.received {
                         known.min(now.len())
@@ -188,8 +191,8 @@ impl Keeper {
                     self.open.extend_from_slice(&now[known..]);
                     self.received = self.received.saturating_add(now.len() as u64);
                     rest = later;
-                    let segment_full = self.stretch.segment_size.offset_of(self.received) == 0;
-                    if segment_full || self.open.len() >= RUN_BYTES {
+                    let part_full = self.stream.done_start(self.received.0) == self.received.0;
+                    if part_full || self.open.len() >= RUN_BYTES {
                         self.seal().await?;
                     }
                 }
@@ -221,12 +224,33 @@ impl Keeper {
         made.map_or(Ok(()), |location| Err(tablespace_made(&location)))
     }
 
+    /// What another writer stored of these positions has to be what our server sends. Else the backup would be restored
+    /// with another server's WAL.
+    fn compare(&self, bytes: &[u8]) -> Result<()> {
+        match self.expected.differs(self.received.0, bytes) {
+            None => Ok(()),
+            Some(position) => Err(Error::Repository(repo::Error::TwoServers {
+                what: format!(
+                    "the server sends other WAL of timeline {} than was stored meanwhile, from {} on",
+                    self.stretch.timeline,
+                    Lsn(position)
+                ),
+            })),
+        }
+    }
+
     /// Makes the open bytes durable. Another writer may have been there first: what it has, it has.
     async fn seal(&mut self) -> Result<()> {
         let (mut at, mut rest) = (self.open_at.0, &self.open[..]);
         while !rest.is_empty() {
+            let clock = &*self.context.runtime.clock;
             let storing = append_run(&self.repository, &self.session, &self.stream, at, rest);
-            let end = beside_heartbeats(&*self.context.runtime.clock, &mut *self.feed, storing).await??;
+            let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
+            let ours = at.saturating_add(rest.len() as u64);
+            if end > ours {
+                let surplus = Expected::read(&self.repository, &self.stream, at, ours, end);
+                self.expected = beside_heartbeats(clock, &mut *self.feed, surplus).await??;
+            }
             let covered = usize::try_from(end - at).unwrap_or(usize::MAX).min(rest.len());
             rest = &rest[covered..];
             at = end;
