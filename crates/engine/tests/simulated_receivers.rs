@@ -18,14 +18,20 @@ use std::{
 };
 
 use engine::{
-    Result,
+    Error, Result,
     archive::receive::{self, Options, SlotChoice, Summary},
     database,
     event::Stop,
     pgformat::Lsn,
-    repo::wal::{WalStream, assemble, coverage, is_done},
+    repo::{
+        self,
+        wal::{WalStream, append_run, assemble, coverage, is_done, read_index},
+    },
 };
-use model::world::{World, context};
+use model::{
+    Cluster,
+    world::{World, context},
+};
 use testkit::sim::{Crash, Faults, FaultyStore, Process, seeds};
 
 const SEGMENT: u64 = 1 << 20;
@@ -142,6 +148,141 @@ fn a_receiver_that_dies_at_any_write_loses_nothing_it_acknowledged() {
             "only {tried} writes: session, entries, runs, finished runs, marks"
         );
     }
+}
+
+/// Steps until `done` says so.
+fn until(world: &World, mut done: impl FnMut() -> bool) {
+    let mut steps = 0;
+    while !done() {
+        steps += 1;
+        assert!(steps < MOST_STEPS && world.sim.step(), "it never comes to that");
+    }
+}
+
+fn until_received(world: &World) {
+    until(world, || world.cluster.acknowledged() == world.cluster.flushed());
+}
+
+/// A server and its clone wrote the same for a while. What the server's receiver has stored holds that, and more: the
+/// clone's receiver finds it stored while the clone writes `then`.
+fn a_clone(then: impl FnOnce(&World, &Stop)) -> Result<Summary> {
+    let world = World::new(5).initialised();
+    let clone = World {
+        cluster: Cluster::new(5),
+        ..world.clone()
+    };
+    world.cluster.transact(1000);
+    clone.cluster.transact(1000);
+    let (process, stop, ended) = (world.sim.process("clone"), Stop::default(), Arc::new(Mutex::new(None)));
+    let receiving = receive(
+        clone.clone(),
+        process.clone(),
+        world.store.of(&process),
+        stop.clone(),
+        true,
+    );
+    let told = ended.clone();
+    process.spawn(async move {
+        let done = receiving.await;
+        *told.lock().unwrap() = Some(done);
+    });
+    until_received(&clone);
+
+    let from = world.cluster.flushed();
+    assert_eq!(from, clone.cluster.flushed());
+    world.cluster.transact(300);
+    let to = world.cluster.transact(9000);
+    let (other, storing) = (world.sim.process("other"), world.clone());
+    let own = other.clone();
+    let stored = world.sim.run_one(&other, async move {
+        let store = Arc::new(storing.store.of(&own));
+        let opened = database::open_store(&context(&own), store, &storing.unlock)
+            .await
+            .unwrap();
+        let session = opened.begin_session().await.unwrap();
+        let generation = storing.cluster.files().control().system_identifier;
+        let stream = WalStream::new(generation, 1, SEGMENT).unwrap();
+        let wal = storing.cluster.wal(from.0, to.0);
+        append_run(&opened.repository, &session, &stream, from.0, &wal)
+            .await
+            .unwrap()
+    });
+    assert_eq!(stored, Some(to.0));
+
+    then(&clone, &stop);
+    until(&world, || ended.lock().unwrap().is_some());
+    let ended = ended.lock().unwrap().take();
+    ended.unwrap()
+}
+
+#[test]
+fn what_another_server_wrote_further_is_not_taken_for_the_clones() {
+    let refused = a_clone(|clone, _| {
+        clone.cluster.transact(300);
+        until_received(clone);
+        clone.cluster.transact(5000);
+    });
+    assert!(
+        matches!(refused, Err(Error::Repository(repo::Error::TwoServers { .. }))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn two_servers_are_told_also_to_who_stops_the_receiver() {
+    let refused = a_clone(|clone, stop| {
+        clone.cluster.transact(300);
+        clone.cluster.transact(5000);
+        // It has come, and waits to be stored.
+        let came = clone.sim.now() + Duration::from_millis(500);
+        until(clone, || clone.sim.now() >= came);
+        stop.stop();
+    });
+    assert!(
+        matches!(refused, Err(Error::Repository(repo::Error::TwoServers { .. }))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_record_of_many_segments_is_stored_and_its_index_says_what_it_lacks() {
+    let world = World::new(5).initialised();
+    world.cluster.transact(1000);
+    let from = world.cluster.flushed();
+    // Its memory would be the record's size: 1 GiB at most.
+    world.cluster.transact(12 << 20);
+    let last = world.cluster.transact(300);
+    world.cluster.transact(2_500_000);
+    let process = world.sim.process("receiver");
+    receive_all(&world, &process, &world.store.of(&process))
+        .unwrap()
+        .unwrap();
+    judge(&world, "a long record");
+    let (reader, reading) = (world.sim.process("reader"), world.clone());
+    let own = reader.clone();
+    let read = world.sim.run_one(&reader, async move {
+        let store = Arc::new(reading.store.of(&own));
+        let opened = database::open_store(&context(&own), store, &reading.unlock)
+            .await
+            .unwrap();
+        let generation = reading.cluster.files().control().system_identifier;
+        let stream = WalStream::new(generation, 1, SEGMENT).unwrap();
+        let mut summaries = Vec::new();
+        for segment in (stream.segment_of(from.0)..stream.segment_of(last.0) + 2 * SEGMENT).step_by(SEGMENT as usize) {
+            let index = read_index(&opened.repository, &stream, segment).await.unwrap().unwrap();
+            summaries.push(index.summary);
+        }
+        summaries
+    });
+    let summaries = read.unwrap();
+    let broken: Vec<usize> = (0..summaries.len())
+        .filter(|at| summaries[*at].broken.is_some())
+        .collect();
+    // Eight segments of it are too much.
+    assert_eq!(broken, [8], "{summaries:#?}");
+    assert!(summaries[9..12].iter().all(|summary| !summary.joined), "{summaries:#?}");
+    let after = summaries.last().unwrap();
+    assert!(after.joined && after.broken.is_none(), "{after:#?}");
 }
 
 fn simulate(seed: u64) -> (String, usize, usize) {

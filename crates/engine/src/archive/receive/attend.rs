@@ -122,7 +122,6 @@ impl<'a> Attendant<'a> {
             return Ok(Begun::Again);
         }
         record::begin(self.opened, &identity, &history, place.timeline).await?;
-        record::clear_alerts(self.opened).await;
         let stream = shape(&identity, place.timeline)?;
         let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
         self.finish_complete(&stream, geometry).await?;

@@ -21,6 +21,7 @@ use super::{
     attend::{Attendant, Ended},
     commits::Follow,
     marks::{Marks, Said},
+    record,
     refusals::{Left, check_left},
 };
 
@@ -60,6 +61,8 @@ pub(super) struct Follower<'f, 'a> {
     expected: Expected,
     received: u64,
     warned: bool,
+    /// Whether alerts that are over were cleared.
+    cleared: bool,
 }
 
 impl<'f, 'a> Follower<'f, 'a> {
@@ -83,6 +86,7 @@ impl<'f, 'a> Follower<'f, 'a> {
             expected: std::mem::take(&mut stretch.known),
             received: stretch.from,
             warned: false,
+            cleared: false,
             attendant,
             stretch,
             feed,
@@ -274,19 +278,33 @@ impl<'f, 'a> Follower<'f, 'a> {
             rest = rest.get(covered..).unwrap_or_default();
             at = end;
         }
-        self.attendant
-            .durable(self.open.len() as u64, &self.stretch, self.received);
+        let stored = self.open.len() as u64;
+        self.attendant.durable(stored, &self.stretch, self.received);
         self.open.clear();
         self.open_at = at.max(self.received);
         self.sealing.sealed();
         self.feed.acknowledge(Lsn(self.received));
+        // Not before: a server that is refused again and again would clear and raise the same alert for ever.
+        if stored > 0 && !std::mem::replace(&mut self.cleared, true) {
+            let clearing = record::clear_alerts(self.attendant.opened);
+            beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, clearing).await?;
+        }
         Ok(())
+    }
+
+    /// Whether the server is where WAL is written. A standby may be cut off from that: that it has no more says nothing.
+    fn knows_the_end(&self) -> bool {
+        !self.stretch.identity.facts.in_recovery
     }
 
     /// Says that nothing more was written, if the server is sure of it; else asks.
     async fn mark(&mut self) -> Result<()> {
         self.seal().await?;
         let now = self.now();
+        if !self.knows_the_end() {
+            self.marks.later(now, self.attendant.options.mark_interval);
+            return Ok(());
+        }
         let Some(at) = self.said.nothing_past(self.received) else {
             self.feed.ask()?;
             // The second answer is what counts; a busy server needs no mark.
@@ -305,7 +323,7 @@ impl<'f, 'a> Follower<'f, 'a> {
     async fn stop(&mut self) -> Result<()> {
         self.seal().await?;
         let until = self.now() + LAST_WORD;
-        while self.said.nothing_past(self.received).is_none() && self.now() < until {
+        while self.knows_the_end() && self.said.nothing_past(self.received).is_none() && self.now() < until {
             if self.feed.ask().is_err() {
                 break;
             }
