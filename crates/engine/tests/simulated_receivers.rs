@@ -20,12 +20,12 @@ use std::{
 use engine::{
     Error, Result,
     archive::receive::{self, Options, SlotChoice, Summary},
-    database,
+    database::{self, Opened},
     event::Stop,
     pgformat::Lsn,
     repo::{
         self,
-        wal::{WalStream, append_run, assemble, coverage, is_done, read_index},
+        wal::{WalStream, append_run, assemble, coverage, is_done, newest_mark, read_index},
     },
 };
 use model::{
@@ -244,6 +244,50 @@ fn two_servers_are_told_also_to_who_stops_the_receiver() {
     );
 }
 
+/// What a new process finds in the repository.
+fn look<T: Send + 'static, F: Future<Output = T> + Send>(
+    world: &World,
+    find: impl FnOnce(Opened, WalStream) -> F + Send + 'static,
+) -> T {
+    let (process, world) = (world.sim.process("reader"), world.clone());
+    let (own, sim) = (process.clone(), world.sim.clone());
+    let found = sim.run_one(&process, async move {
+        let store = Arc::new(world.store.of(&own));
+        let opened = database::open_store(&context(&own), store, &world.unlock)
+            .await
+            .unwrap();
+        let generation = world.cluster.files().control().system_identifier;
+        find(opened, WalStream::new(generation, 1, SEGMENT).unwrap()).await
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_mark_of_the_future_gives_way_to_what_the_clock_says_now() {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let world = World::new(5).initialised();
+    world.cluster.transact(1000);
+    let newest = || {
+        look(&world, async |opened: Opened, stream| {
+            newest_mark(&opened.repository, &stream).await.unwrap().unwrap()
+        })
+    };
+    let receive = |ahead_micros| {
+        let process = world.sim.process("receiver");
+        // The model's server tells the time of who asks.
+        process.shift_clock(ahead_micros);
+        receive_all(&world, &process, &world.store.of(&process))
+            .unwrap()
+            .unwrap();
+    };
+    receive(DAY_MICROS);
+    let future = newest();
+    receive(0);
+    let now = newest();
+    assert_eq!(now.position, future.position, "nothing was written meanwhile");
+    assert!(now.at < future.at, "{now:?} {future:?}");
+}
+
 #[test]
 fn a_record_of_many_segments_is_stored_and_its_index_says_what_it_lacks() {
     let world = World::new(5).initialised();
@@ -258,15 +302,7 @@ fn a_record_of_many_segments_is_stored_and_its_index_says_what_it_lacks() {
         .unwrap()
         .unwrap();
     judge(&world, "a long record");
-    let (reader, reading) = (world.sim.process("reader"), world.clone());
-    let own = reader.clone();
-    let read = world.sim.run_one(&reader, async move {
-        let store = Arc::new(reading.store.of(&own));
-        let opened = database::open_store(&context(&own), store, &reading.unlock)
-            .await
-            .unwrap();
-        let generation = reading.cluster.files().control().system_identifier;
-        let stream = WalStream::new(generation, 1, SEGMENT).unwrap();
+    let summaries = look(&world, async move |opened: Opened, stream: WalStream| {
         let mut summaries = Vec::new();
         for segment in (stream.segment_of(from.0)..stream.segment_of(last.0) + 2 * SEGMENT).step_by(SEGMENT as usize) {
             let index = read_index(&opened.repository, &stream, segment).await.unwrap().unwrap();
@@ -274,7 +310,6 @@ fn a_record_of_many_segments_is_stored_and_its_index_says_what_it_lacks() {
         }
         summaries
     });
-    let summaries = read.unwrap();
     let broken: Vec<usize> = (0..summaries.len())
         .filter(|at| summaries[*at].broken.is_some())
         .collect();

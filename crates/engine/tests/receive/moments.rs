@@ -6,7 +6,7 @@ use pgformat::Major;
 use testkit::clusters::TestCluster;
 use tokio::time::Instant;
 
-use engine::repo::wal::{newest_mark, put_mark};
+use engine::repo::wal::newest_mark;
 
 use crate::{
     act::{Receiving, flushed, here, keeping, slot, sql, stream_of, until, value, write_wal},
@@ -97,41 +97,6 @@ async fn a_receiver_that_is_stopped_says_how_far_it_came() {
     let opened = world.open().await;
     let mark = newest_mark(&opened.repository, &stream).await.unwrap();
     assert_eq!(mark.map(|mark| mark.position), summary.position);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_mark_of_the_future_gives_way_to_what_the_clock_says_now() {
-    let cluster = TestCluster::new(Major::V15, keeping()).await;
-    let world = World::new().await;
-    let stream = stream_of(&cluster, 1).await;
-    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
-    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
-    here(&world, &stream, flushed(&cluster).await).await;
-    receiving.stop().await;
-    // The server's clock was a day ahead when it was marked.
-    let opened = world.open().await;
-    let mark = newest_mark(&opened.repository, &stream).await.unwrap().unwrap();
-    let (session, future) = (opened.begin_session().await.unwrap(), mark.at + 86_400_000_000);
-    put_mark(
-        &opened.repository,
-        &session,
-        &stream,
-        mark.position.0,
-        future,
-        Some(mark),
-    )
-    .await
-    .unwrap();
-
-    let mut options = slot();
-    options.mark_interval = Duration::from_millis(500);
-    let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
-    until("a mark of now", || async {
-        let mark = newest_mark(&opened.repository, &stream).await.unwrap();
-        mark.is_some_and(|mark| mark.at < future)
-    })
-    .await;
-    receiving.stop().await;
 }
 
 /// The server's clock.
