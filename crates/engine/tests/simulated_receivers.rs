@@ -10,6 +10,8 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+#[path = "simulated_receivers/clones.rs"]
+mod clones;
 mod model;
 
 use std::{
@@ -18,20 +20,14 @@ use std::{
 };
 
 use engine::{
-    Error, Result,
+    Result,
     archive::receive::{self, Options, SlotChoice, Summary},
     database::{self, Opened},
     event::Stop,
     pgformat::Lsn,
-    repo::{
-        self,
-        wal::{WalStream, append_run, assemble, coverage, is_done, newest_mark, read_index},
-    },
+    repo::wal::{WalStream, assemble, coverage, is_done, newest_mark, read_index},
 };
-use model::{
-    Cluster,
-    world::{World, context},
-};
+use model::world::{World, context};
 use testkit::sim::{Crash, Faults, FaultyStore, Process, seeds};
 
 const SEGMENT: u64 = 1 << 20;
@@ -163,87 +159,6 @@ fn until_received(world: &World) {
     until(world, || world.cluster.acknowledged() == world.cluster.flushed());
 }
 
-/// A server and its clone wrote the same for a while. What the server's receiver has stored holds that, and more: the
-/// clone's receiver finds it stored while the clone writes `then`.
-fn a_clone(then: impl FnOnce(&World, &Stop)) -> Result<Summary> {
-    let world = World::new(5).initialised();
-    let clone = World {
-        cluster: Cluster::new(5),
-        ..world.clone()
-    };
-    world.cluster.transact(1000);
-    clone.cluster.transact(1000);
-    let (process, stop, ended) = (world.sim.process("clone"), Stop::default(), Arc::new(Mutex::new(None)));
-    let receiving = receive(
-        clone.clone(),
-        process.clone(),
-        world.store.of(&process),
-        stop.clone(),
-        true,
-    );
-    let told = ended.clone();
-    process.spawn(async move {
-        let done = receiving.await;
-        *told.lock().unwrap() = Some(done);
-    });
-    until_received(&clone);
-
-    let from = world.cluster.flushed();
-    assert_eq!(from, clone.cluster.flushed());
-    world.cluster.transact(300);
-    let to = world.cluster.transact(9000);
-    let (other, storing) = (world.sim.process("other"), world.clone());
-    let own = other.clone();
-    let stored = world.sim.run_one(&other, async move {
-        let store = Arc::new(storing.store.of(&own));
-        let opened = database::open_store(&context(&own), store, &storing.unlock)
-            .await
-            .unwrap();
-        let session = opened.begin_session().await.unwrap();
-        let generation = storing.cluster.files().control().system_identifier;
-        let stream = WalStream::new(generation, 1, SEGMENT).unwrap();
-        let wal = storing.cluster.wal(from.0, to.0);
-        append_run(&opened.repository, &session, &stream, from.0, &wal)
-            .await
-            .unwrap()
-    });
-    assert_eq!(stored, Some(to.0));
-
-    then(&clone, &stop);
-    until(&world, || ended.lock().unwrap().is_some());
-    let ended = ended.lock().unwrap().take();
-    ended.unwrap()
-}
-
-#[test]
-fn what_another_server_wrote_further_is_not_taken_for_the_clones() {
-    let refused = a_clone(|clone, _| {
-        clone.cluster.transact(300);
-        until_received(clone);
-        clone.cluster.transact(5000);
-    });
-    assert!(
-        matches!(refused, Err(Error::Repository(repo::Error::TwoServers { .. }))),
-        "{refused:?}"
-    );
-}
-
-#[test]
-fn two_servers_are_told_also_to_who_stops_the_receiver() {
-    let refused = a_clone(|clone, stop| {
-        clone.cluster.transact(300);
-        clone.cluster.transact(5000);
-        // It has come, and waits to be stored.
-        let came = clone.sim.now() + Duration::from_millis(500);
-        until(clone, || clone.sim.now() >= came);
-        stop.stop();
-    });
-    assert!(
-        matches!(refused, Err(Error::Repository(repo::Error::TwoServers { .. }))),
-        "{refused:?}"
-    );
-}
-
 /// What a new process finds in the repository.
 fn look<T: Send + 'static, F: Future<Output = T> + Send>(
     world: &World,
@@ -260,6 +175,49 @@ fn look<T: Send + 'static, F: Future<Output = T> + Send>(
         find(opened, WalStream::new(generation, 1, SEGMENT).unwrap()).await
     });
     found.unwrap()
+}
+
+#[test]
+fn a_damaged_run_keeps_no_receiver_from_going_on_after_it() {
+    let world = World::new(5).initialised();
+    let start = |name: &str| {
+        let process = world.sim.process(name);
+        let receiving = receive(
+            world.clone(),
+            process.clone(),
+            world.store.of(&process),
+            Stop::default(),
+            true,
+        );
+        process.spawn(async move { drop(receiving.await) });
+        process
+    };
+    let first = start("first");
+    let mut starts = Vec::new();
+    for bytes in [1000, 2000, 3000] {
+        starts.push(world.cluster.flushed());
+        world.cluster.transact(bytes);
+        until_received(&world);
+    }
+    first.kill();
+    let hole = (starts[1].0, starts[2].0);
+    look(&world, async move |opened: Opened, stream: WalStream| {
+        let (store, name) = (opened.repository.store(), stream.run_name(hole.0));
+        let mut bytes = store.get(&name).await.unwrap().unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        store.delete(&name).await.unwrap();
+        store.put_new(&name, bytes.into()).await.unwrap();
+    });
+    start("next");
+    world.cluster.transact(4000);
+    until_received(&world);
+    let end = world.cluster.flushed();
+    let stretches = look(&world, async |opened: Opened, stream: WalStream| {
+        coverage(&opened.repository, &stream).await.unwrap()
+    });
+    assert_eq!(stretches.len(), 2, "{stretches:x?}");
+    assert_eq!((stretches[0].1, stretches[1]), (hole.0, (hole.1, end.0)));
 }
 
 #[test]
