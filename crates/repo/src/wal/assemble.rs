@@ -31,6 +31,13 @@ impl Assembly {
         }
     }
 
+    /// Looks for the first run at `start`, before `from`, where one begins, and not from its segment's beginning on: for
+    /// who reads on after a hole.
+    pub fn beginning_at(mut self, start: u64) -> Assembly {
+        self.next = Some(start);
+        self
+    }
+
     /// The next bytes, inside one segment; `None` when `to` is reached.
     ///
     /// # Errors
