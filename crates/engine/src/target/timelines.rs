@@ -80,7 +80,9 @@ impl Timelines {
                 Ok(manifest) => {
                     let server = manifest.facts.postgresql;
                     let (size, block) = (server.segment_size, server.wal_block_size);
-                    return Timelines::load(opened, server.generation, size, block).await.map(Some);
+                    return Timelines::load(context, opened, server.generation, size, block)
+                        .await
+                        .map(Some);
                 }
                 Err(Error::Repository(error)) if !error.is_transient() => {
                     let what = format!("the manifest of the backup {} cannot be read: {error}", backup.id);
@@ -94,7 +96,13 @@ impl Timelines {
     }
 
     /// Looks at all WAL of the cluster `generation`. Sizes are those of its segments and WAL pages, bytes.
-    async fn load(opened: &Opened, generation: u64, segment_size: u64, wal_block_size: u32) -> Result<Timelines> {
+    async fn load(
+        context: &Context,
+        opened: &Opened,
+        generation: u64,
+        segment_size: u64,
+        wal_block_size: u32,
+    ) -> Result<Timelines> {
         let repository = opened.repository.clone();
         let size = SegmentSize::new(segment_size);
         let geometry = size.and_then(|size| Geometry::new(size, wal_block_size));
@@ -110,8 +118,13 @@ impl Timelines {
             if is_archived(&repository, &stream).await? {
                 archived.insert(timeline);
             }
-            if let Some(history) = history(&repository, generation, timeline).await? {
-                histories.insert(timeline, history);
+            match history(&repository, generation, timeline).await {
+                Ok(found) => histories.extend(found.map(|history| (timeline, history))),
+                // That timeline stands alone then; the others are what they were.
+                Err(Error::Repository(error)) if !error.is_transient() => {
+                    context.warn("history-unreadable", error.to_string());
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Timelines {
