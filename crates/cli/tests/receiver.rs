@@ -275,7 +275,7 @@ async fn it_ends_in_order_when_asked_and_stays_small() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&document["ok"], &document["command"]),
-        (&Value::Bool(true), &"wal".into())
+        (&Value::Bool(true), &"wal receive".into())
     );
     let data = &document["data"];
     assert!(lsn(data["position"].as_str().unwrap()) >= end, "{document}");

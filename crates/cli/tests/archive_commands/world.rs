@@ -127,6 +127,14 @@ impl World {
         succeeded(&self.run(self.folder.path(), &words));
     }
 
+    /// The id of the backup that was taken last.
+    pub(crate) fn newest_backup(&self) -> String {
+        let ids = fs::read_dir(self.path("repository/shop/backups")).unwrap();
+        let mut ids: Vec<_> = ids.map(|id| id.unwrap().file_name().into_string().unwrap()).collect();
+        ids.sort();
+        ids.pop().unwrap()
+    }
+
     /// The objects below `prefix` in the database's folder, in order of name.
     pub(crate) fn objects(&self, prefix: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
