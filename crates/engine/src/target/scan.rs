@@ -96,7 +96,9 @@ impl<'a> Scan<'a> {
             let first = self.before.len().saturating_sub(back);
             let before = self.before.get(first..).unwrap_or_default();
             let start = before.first().unwrap_or(&now).from;
-            let mut indexer = Indexer::new(self.timelines.geometry, self.timelines.generation, start)?;
+            let timelines = self.timelines;
+            let indexer = Indexer::new(timelines.geometry, timelines.generation, start)?;
+            let mut indexer = indexer.of_major(timelines.major);
             for piece in before {
                 self.feed(&mut indexer, *piece).await?;
             }
@@ -155,7 +157,7 @@ async fn last_from(timelines: &Timelines, path: &Path, start: u64, position: u64
         hint: "Take another moment, before that position.".into(),
     };
     let walker = Walker::new(timelines.geometry, Lsn(start)).map_err(|error| odd(error.to_string()))?;
-    let mut walker = walker.of_system(timelines.generation);
+    let mut walker = walker.of_major(timelines.major).of_system(timelines.generation);
     let slack = 2 * timelines.geometry.page_bytes();
     let mut found = None;
     let mut note = |record: Record<'_>| {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgformat::{Lsn, Tli, history::History, segment::SegmentSize, wal::Geometry};
+use pgformat::{Lsn, Major, Tli, history::History, segment::SegmentSize, wal::Geometry};
 use repo::{
     Repository,
+    manifest::Postgresql,
     wal::{Coverage, WalStream, coverage, is_archived, read_history, timelines},
 };
 
@@ -15,6 +16,8 @@ pub(crate) struct Timelines {
     pub(crate) repository: Repository,
     /// The cluster's system identifier.
     pub(crate) generation: u64,
+    /// The version of the cluster: another one comes with another system identifier (`pg_upgrade`).
+    pub(crate) major: Major,
     pub(crate) geometry: Geometry,
     /// The stretches that are here, of each timeline.
     pub(crate) coverage: BTreeMap<u32, Coverage>,
@@ -79,10 +82,7 @@ impl Timelines {
             match restore::manifest(opened, &found).await {
                 Ok(manifest) => {
                     let server = manifest.facts.postgresql;
-                    let (size, block) = (server.segment_size, server.wal_block_size);
-                    return Timelines::load(context, opened, server.generation, size, block)
-                        .await
-                        .map(Some);
+                    return Timelines::load(context, opened, &server).await.map(Some);
                 }
                 Err(Error::Repository(error)) if !error.is_transient() => {
                     let what = format!("the manifest of the backup {} cannot be read: {error}", backup.id);
@@ -95,22 +95,18 @@ impl Timelines {
         refused.map_or(Ok(None), |error| Err(error.into()))
     }
 
-    /// Looks at all WAL of the cluster `generation`. Sizes are those of its segments and WAL pages, bytes.
-    async fn load(
-        context: &Context,
-        opened: &Opened,
-        generation: u64,
-        segment_size: u64,
-        wal_block_size: u32,
-    ) -> Result<Timelines> {
+    /// Looks at all WAL of the cluster that a backup tells of.
+    async fn load(context: &Context, opened: &Opened, server: &Postgresql) -> Result<Timelines> {
         let repository = opened.repository.clone();
-        let size = SegmentSize::new(segment_size);
-        let geometry = size.and_then(|size| Geometry::new(size, wal_block_size));
-        let geometry = geometry.map_err(|error| Error::Failed {
+        let (generation, segment_size) = (server.generation, server.segment_size);
+        let odd = |error: pgformat::Error| Error::Failed {
             code: "wal-geometry",
             what: format!("the cluster's WAL cannot be laid out as a backup of it says: {error}"),
             hint: "Verify the backup; its manifest is odd.".into(),
-        })?;
+        };
+        let size = SegmentSize::new(segment_size).map_err(odd)?;
+        let geometry = Geometry::new(size, server.wal_block_size).map_err(odd)?;
+        let major = Major::from_server_version_num(server.version_num).map_err(odd)?;
         let (mut here, mut histories, mut archived) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for timeline in timelines(&repository, generation).await? {
             let stream = WalStream::new(generation, timeline, segment_size)?;
@@ -130,6 +126,7 @@ impl Timelines {
         Ok(Timelines {
             repository,
             generation,
+            major,
             geometry,
             coverage: here,
             archived,

@@ -103,6 +103,41 @@ async fn assert_every_catalogued_file_is_there(server: &TestCluster) {
     assert_ne!(value(server, sizes).await, "0");
 }
 
+/// Records that stand before the first head of a page do not tell which version wrote them.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_end_right_where_a_backup_begins_do_no_harm() {
+    let source = TestCluster::new(Major::V15, durable()).await;
+    sql(&source, "CREATE TABLE public.enough (i int)").await;
+    // A page takes a hundred of these commits and more: some stand in the one where the checkpoint is. What lies between
+    // them carries the WAL on to another segment.
+    let commits = "DO $$ BEGIN
+            PERFORM pg_catalog.set_config('synchronous_commit', 'off', false);
+            WHILE NOT EXISTS (SELECT FROM public.enough) LOOP
+                FOR i IN 1..100 LOOP
+                    PERFORM pg_catalog.txid_current();
+                    COMMIT;
+                END LOOP;
+                PERFORM pg_catalog.pg_logical_emit_message(false, 'filler', pg_catalog.repeat('x', 100000));
+            END LOOP;
+        END $$";
+    let commits = sql(&source, commits);
+    let world = World::new().await;
+    let options = Options {
+        max_rate: Some(20 << 20),
+        ..world.options(&source)
+    };
+    let rounds = async {
+        for round in 0..2 {
+            let backed_up = world.try_backup(&source, &options).await.unwrap();
+            assert!(backed_up.wal_bytes > 32 << 20, "{} bytes", backed_up.wal_bytes);
+            let restored = world.restore(&world.request(&format!("restored-{round}"))).await;
+            assert_eq!(restored.backup, backed_up.backup.id);
+        }
+        sql(&source, "INSERT INTO public.enough VALUES (1)").await;
+    };
+    tokio::join!(commits, rounds);
+}
+
 /// A table that shrinks and one that is dropped between being listed and being read: replay must agree.
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_cut_off_and_dropped_while_they_are_read_do_no_harm() {
