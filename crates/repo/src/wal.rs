@@ -19,7 +19,7 @@ mod run;
 
 pub use append::{append_run, contiguous_end};
 pub use assemble::{Assembly, assemble};
-pub use coverage::{Coverage, coverage, is_archived, timelines};
+pub use coverage::{Coverage, archived_from, coverage, is_archived, known_end, timelines};
 pub use done::{DoneDraft, Finish, Indexed, Sealing, finish_segment, is_done, read_index};
 pub use expected::Expected;
 pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};
@@ -101,6 +101,14 @@ impl WalStream {
     /// The name of the open run that begins at `start`.
     pub fn run_name(&self, start: u64) -> String {
         names::wal_run(self.generation, self.timeline, self.segment_of(start), start)
+    }
+
+    /// The name of the object that held what is missing from `from` to before `to`, or the first part of it.
+    pub fn missing_name(&self, from: u64, to: u64) -> String {
+        match self.done_start(from) == from && to >= self.done_end(from) {
+            true => self.done_name(from),
+            false => self.run_name(from),
+        }
     }
 }
 

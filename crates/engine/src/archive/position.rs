@@ -2,7 +2,8 @@
 //!
 //! Pure: what is here and what the server is in, a place out.
 //!
-//! Invariant: no byte between what is here and the place is left out, unless the ledger says that it will never be here.
+//! Invariant: no byte between where archiving began and the place is left out, unless the ledger says that it will never be
+//! here.
 
 use pgformat::{Lsn, Tli, history::History};
 use repo::wal::WalStream;
@@ -19,6 +20,9 @@ pub(super) struct Here {
     pub(super) stretches: Vec<(u64, u64)>,
     /// Gaps that the ledger knows.
     pub(super) missing: Vec<Missing>,
+    /// From where on the timeline was archived without pause, if it was: a hole after it is a loss. Before it, backups leave
+    /// holes between them.
+    pub(super) archived: Option<u64>,
 }
 
 /// Where to go on.
@@ -82,12 +86,18 @@ pub(super) fn place(
 fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>, tip: bool) -> Option<u64> {
     let last = here.stretches.last();
     let before = |slot: Lsn| here.stretches.iter().rev().find(|stretch| stretch.0 <= slot.0);
-    let mut ends = match slot.map(|slot| (slot, before(slot))) {
+    let mut end = match slot.map(|slot| (slot, before(slot))) {
         Some((_, Some(stretch))) => Some(stretch.1),
         // It was made before anything came, and others have stored later WAL meanwhile.
         Some((slot, None)) if tip && last.is_some() => Some(shape.segment_of(slot.0)),
         _ => last.map(|stretch| stretch.1),
     };
+    // A hole where everything was archived is filled, if the server still can; if not, that is recorded.
+    if let Some(archived) = here.archived {
+        let holding = here.stretches.iter().find(|stretch| stretch.1 >= archived);
+        end = end.min(holding.map(|stretch| stretch.1)).or(end);
+    }
+    let mut ends = end;
     let mut missing = here.missing.clone();
     missing.sort_unstable();
     for (from, to) in missing {
@@ -123,17 +133,22 @@ mod tests {
             .collect()
     }
 
-    /// `past` such as `1@4.5 2@6`; `here` as `2: 3-5 7-8`.
+    /// `past` such as `1@4.5 2@6`; `here` as `2: 3-5 7-8`, or `2: 3-5 7-8 from 4` if it was archived from there on.
     fn check(past: &str, tip: u32, here: &str, missing: &str, slot: &str, expect: &str) {
         let lines = past.split_whitespace().map(|part| part.split_once('@').unwrap());
         let lines: String = lines
             .map(|(tli, lsn)| format!("{tli}\t{}\tx\n", Lsn(at(lsn))))
             .collect();
         let history = History::parse(Tli(tip), lines.as_bytes()).unwrap();
+        let (here, archived) = match here.split_once(" from ") {
+            Some((here, archived)) => (here, Some(archived)),
+            None => (here, None),
+        };
         let here = here.split_once(':').map(|(timeline, text)| Here {
             timeline: Tli(timeline.parse().unwrap()),
             stretches: stretches(text),
             missing: stretches(missing),
+            archived: archived.map(at),
         });
         let slot = (!slot.is_empty()).then(|| Lsn(at(slot)));
         let shape = WalStream::new(1, 1, SEGMENT).unwrap();
@@ -177,6 +192,19 @@ mod tests {
         check("", 1, "1: 3-5.2 8-8.7", "5.2-8", "5", "1: 8.7");
         check("", 1, "1: 3-5.2 8-8.7", "5.2-8", "", "1: 8.7");
         check("1@4.5", 2, "1: 3-4", "4-4.5", "", "2: 4");
+    }
+
+    #[test]
+    fn a_hole_in_what_was_archived_is_filled_or_recorded_and_those_between_backups_are_let_be() {
+        check("", 1, "1: 3-5 7-8.2 from 4", "", "", "1: 5");
+        check("", 1, "1: 3-5 7-8.2 from 4", "", "8.1", "1: 5");
+        check("", 1, "1: 3-5 7-8.2 from 7", "", "", "1: 8.2");
+        check("", 1, "1: 3-5 7-8.2 from 7", "", "4", "1: 5");
+        check("", 1, "1: 1-2 3-5.1 5.2-8.2 from 4", "", "8.1", "1: 5.1");
+        check("", 1, "1: 3-5 7-8.2 from 4", "5-7", "", "1: 8.2");
+        check("", 1, "1: 3-5 6-6.5 7-8.2 from 4", "5-7", "", "1: 8.2");
+        check("", 1, "1: 3-5 6-6.5 7-8.2 from 4", "5-6", "", "1: 6.5");
+        check("", 1, "1: 3-5 from 7", "", "", "1: 5");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod patience;
 mod record;
 mod refusals;
 mod slot;
+mod store;
 
 use std::time::Duration;
 

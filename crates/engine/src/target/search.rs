@@ -49,9 +49,11 @@ impl<'a> Search<'a> {
         // The newest first; what failed its verification only if nothing else leads there.
         bases.sort_by_key(|base| (base.failed, std::cmp::Reverse(base.stop)));
         if bases.is_empty() {
+            let lost = self.timelines.lost_history(self.tip);
+            let lost = lost.map_or(String::new(), |name| format!(": {name} is not here, or damaged"));
             return Err(refused(
                 "no-backup-before",
-                format!("WAL of timeline {} is here, and no backup leads to it", self.tip),
+                format!("WAL of timeline {} is here, and no backup leads to it{lost}", self.tip),
                 "See `lastgood window` for what can be reached; say `--timeline N` for the newest moment of another timeline.",
             ));
         }
@@ -293,8 +295,7 @@ impl<'a> Search<'a> {
     async fn gap(&self, path: &Path, gap: Piece) -> Error {
         let (timeline, position) = (gap.timeline, gap.from);
         let name = match self.timelines.stream(timeline) {
-            Ok(stream) if stream.done_start(position) == position => stream.done_name(position),
-            Ok(stream) => stream.run_name(position),
+            Ok(stream) => stream.missing_name(position, gap.to),
             Err(error) => return error,
         };
         let last = last_until(self.timelines, path, path.end()).await.ok().flatten();
@@ -307,7 +308,7 @@ impl<'a> Search<'a> {
         refused(
             "wal-gap",
             format!(
-                "WAL is missing from {} on timeline {timeline} on ({name}), and more comes after it",
+                "WAL is missing from {} on timeline {timeline} on, and more was there: {name} is not here, or damaged",
                 Lsn(position)
             ),
             until,

@@ -6,7 +6,7 @@ use pgformat::{Lsn, Major, Tli, history::History, segment::SegmentSize, wal::Geo
 use repo::{
     Repository,
     manifest::Postgresql,
-    wal::{Coverage, WalStream, coverage, is_archived, read_history, timelines},
+    wal::{Coverage, WalStream, coverage, is_archived, known_end, read_history, timelines},
 };
 
 use crate::{Error, Result, database::Opened, event::Context, list::Backup, restore};
@@ -21,6 +21,8 @@ pub(crate) struct Timelines {
     pub(crate) geometry: Geometry,
     /// The stretches that are here, of each timeline.
     pub(crate) coverage: BTreeMap<u32, Coverage>,
+    /// Up to where WAL of each timeline was here for certain.
+    known: BTreeMap<u32, u64>,
     /// Timelines whose WAL somebody archived without pause: a hole in it is damage.
     archived: BTreeSet<u32>,
     /// The past of each timeline.
@@ -107,9 +109,11 @@ impl Timelines {
         let size = SegmentSize::new(segment_size).map_err(odd)?;
         let geometry = Geometry::new(size, server.wal_block_size).map_err(odd)?;
         let major = Major::from_server_version_num(server.version_num).map_err(odd)?;
-        let (mut here, mut histories, mut archived) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (mut here, mut known) = (BTreeMap::new(), BTreeMap::new());
+        let (mut histories, mut archived) = (BTreeMap::new(), BTreeSet::new());
         for timeline in timelines(&repository, generation).await? {
             let stream = WalStream::new(generation, timeline, segment_size)?;
+            known.insert(timeline, known_end(&repository, &stream).await?);
             here.insert(timeline, coverage(&repository, &stream).await?);
             if is_archived(&repository, &stream).await? {
                 archived.insert(timeline);
@@ -129,6 +133,7 @@ impl Timelines {
             major,
             geometry,
             coverage: here,
+            known,
             archived,
             histories,
         })
@@ -138,6 +143,12 @@ impl Timelines {
     pub(crate) fn history(&self, timeline: u32) -> History {
         let known = self.histories.get(&timeline).cloned();
         known.unwrap_or_else(|| History::without_past(Tli(timeline)))
+    }
+
+    /// The name of the history file of `timeline`, if it has a past that nobody can tell.
+    pub(crate) fn lost_history(&self, timeline: u32) -> Option<String> {
+        let lost = timeline > 1 && !self.histories.contains_key(&timeline);
+        lost.then(|| repo::names::wal_history(self.generation, timeline))
     }
 
     /// Whether somebody archived that timeline's WAL without pause.
@@ -195,16 +206,14 @@ impl Timelines {
             }
             if reached < wanted {
                 let is_tip = range.timeline.0 == tip;
-                path.more = self.after(range.timeline.0, reached.max(from));
-                let is_gap = !is_tip || path.more && self.archived.contains(&range.timeline.0);
                 let missing = reached.max(from);
+                path.more = self.after(range.timeline.0, missing);
+                let lost = path.more || self.known_end(range.timeline.0) > missing;
+                let is_gap = !is_tip || lost && self.archived.contains(&range.timeline.0);
                 path.gap = is_gap.then(|| Piece {
                     timeline: range.timeline.0,
                     from: missing,
-                    to: self
-                        .begins_after(range.timeline.0, missing)
-                        .unwrap_or(wanted)
-                        .min(wanted),
+                    to: self.goes_on(range.timeline.0, missing).unwrap_or(wanted).min(wanted),
                 });
                 break;
             }
@@ -219,10 +228,16 @@ impl Timelines {
         holding.next().map_or(position, |(_, to)| *to)
     }
 
-    /// Where the next stretch begins after `position`.
-    fn begins_after(&self, timeline: u32, position: u64) -> Option<u64> {
+    /// Where the next stretch begins after `position`, or up to where WAL is known to have been here.
+    fn goes_on(&self, timeline: u32, position: u64) -> Option<u64> {
         let stretches = self.coverage.get(&timeline).into_iter().flatten();
-        stretches.map(|(from, _)| *from).find(|from| *from > position)
+        let next = stretches.map(|(from, _)| *from).find(|from| *from > position);
+        next.or_else(|| Some(self.known_end(timeline)).filter(|end| *end > position))
+    }
+
+    /// Up to where WAL of `timeline` was here for certain, whether it still is or not.
+    pub(crate) fn known_end(&self, timeline: u32) -> u64 {
+        self.known.get(&timeline).copied().unwrap_or(0)
     }
 
     /// Whether any WAL of `timeline` past `position` is here.

@@ -75,12 +75,24 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
             if let Some(range) = range(opened, &timelines, &stream, &backups, *to).await? {
                 window.ranges.push(range);
             }
-            if let Some((next, _)) = coverage.get(number + 1) {
-                let archived = timelines.is_archived(*timeline);
+            let archived = timelines.is_archived(*timeline);
+            let next = match coverage.get(number + 1) {
+                Some((next, _)) => Some(*next),
+                // What was here and is no more, or cannot be read.
+                None => Some(timelines.known_end(*timeline)).filter(|known| archived && known > to),
+            };
+            if let Some(next) = next {
                 window
                     .gaps
-                    .push(gap(opened, &stream, &backups, (*to, *next), archived).await);
+                    .push(gap(opened, &stream, &backups, (*to, next), archived).await);
             }
+        }
+    }
+    for timeline in timelines.coverage.keys() {
+        let shown = window.ranges.iter().any(|range| range.timeline == *timeline);
+        if let Some(name) = timelines.lost_history(*timeline).filter(|_| !shown) {
+            let what = format!("{name} is not here, or damaged: nothing leads to the WAL of timeline {timeline}");
+            context.warn("history-missing", what);
         }
     }
     for hole in before_children(&timelines, &backups) {
@@ -199,6 +211,8 @@ async fn gap(
             known.map(|gap| gap.cause.clone())
         })
         .await;
+    let cause =
+        cause.or_else(|| archived.then(|| format!("{} is not here, or damaged", stream.missing_name(from, to))));
     let after = backups.iter().find(|backup| {
         let start = backup.start_lsn.as_deref().and_then(|text| text.parse::<Lsn>().ok());
         backup.timeline == Some(stream.timeline) && start.is_some_and(|start| start.0 >= to)

@@ -10,6 +10,7 @@
 mod world;
 
 mod archive;
+mod damage;
 mod refusals;
 mod ways;
 mod workload;

@@ -11,6 +11,7 @@
 mod world;
 
 mod act;
+mod damage;
 mod gaps;
 mod load;
 mod moments;

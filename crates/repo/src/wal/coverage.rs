@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Result, names, repository::Repository};
+use crate::{Error, Result, names, repository::Repository};
 
-use super::{WalStream, run::OpenRun};
+use super::{WalStream, newest_mark, run::OpenRun};
 
 /// How many objects are asked for at once.
 const PAGE: usize = 1000;
@@ -85,14 +85,41 @@ pub async fn timelines(repository: &Repository, generation: u64) -> Result<Vec<u
 /// Whether somebody archives that timeline without pause, or did: only who does finishes segments and leaves marks. A hole
 /// in its WAL is damage then; backups alone leave holes between them.
 pub async fn is_archived(repository: &Repository, stream: &WalStream) -> Result<bool> {
+    Ok(archived_from(repository, stream).await?.is_some())
+}
+
+/// From which position on somebody archived that timeline without pause, as far as what is kept tells: the first finished
+/// run, or the beginning of the segment that the first mark lies in. `None` if nobody does.
+pub async fn archived_from(repository: &Repository, stream: &WalStream) -> Result<Option<u64>> {
     let done = names::wal_all_done(stream.generation, stream.timeline);
     let marks = names::wal_marks(stream.generation, stream.timeline);
+    let mut first = None;
     for prefix in [done, marks] {
-        if !repository.store().list_after(&prefix, "", 1).await?.is_empty() {
-            return Ok(true);
-        }
+        let page = repository.store().list_after(&prefix, "", 1).await?;
+        let position = page.first().and_then(|object| {
+            // The segment of a run, or the position of a mark.
+            let text = object.name.strip_prefix(&prefix)?.get(..16)?;
+            u64::from_str_radix(text, 16).ok()
+        });
+        let began = position.map(|position| stream.segment_of(position));
+        first = first.min(began).or(first).or(began);
     }
-    Ok(false)
+    Ok(first)
+}
+
+/// Up to which position WAL of that timeline was here for certain, whether it still can be read or not: its newest mark says
+/// so, and the name of every open run. What is here now ends there or later, unless something was lost. Ask this first,
+/// then for the coverage: WAL may come meanwhile.
+pub async fn known_end(repository: &Repository, stream: &WalStream) -> Result<u64> {
+    let marked = match newest_mark(repository, stream).await {
+        Ok(mark) => mark.map_or(0, |mark| mark.position.0),
+        // A mark that cannot be read says nothing; that is no reason to see nothing else.
+        Err(Error::Damaged { .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    let open = listed(repository, &names::wal_timeline(stream.generation, stream.timeline)).await?;
+    let last = open.into_iter().max();
+    Ok(marked.max(last.map_or(0, |start| start.saturating_add(1))))
 }
 
 /// The positions in the names of runs that begin with `prefix`.

@@ -6,7 +6,9 @@ use pgformat::{Lsn, Tli, history::History, wal::Geometry};
 use repo::{
     ledger,
     session::Session,
-    wal::{Expected, WalStream, contiguous_end, coverage, is_archived, put_history, read_history, timelines},
+    wal::{
+        Expected, WalStream, archived_from, contiguous_end, coverage, is_archived, put_history, read_history, timelines,
+    },
 };
 
 use crate::{
@@ -191,7 +193,9 @@ impl<'a> Attendant<'a> {
 
     async fn here(&self, identity: &Identity, timeline: Tli) -> Result<Here> {
         let generation = identity.system.system_identifier.to_string();
-        let stretches = coverage(&self.opened.repository, &shape(identity, timeline)?).await?;
+        let (repository, shape) = (&self.opened.repository, shape(identity, timeline)?);
+        let stretches = coverage(repository, &shape).await?;
+        let archived = archived_from(repository, &shape).await?;
         let missing = self
             .opened
             .with_state(|state| {
@@ -208,6 +212,7 @@ impl<'a> Attendant<'a> {
             timeline,
             stretches,
             missing,
+            archived,
         })
     }
 
@@ -291,6 +296,10 @@ impl<'a> Attendant<'a> {
                 kept.filter(|kept| *kept > from).unwrap_or(now)
             }
         };
+        // Where what is here goes on without a hole up to there, only what lies before it is missing.
+        let stretches = coverage(&self.opened.repository, &shape).await?;
+        let holding = stretches.iter().find(|stretch| (stretch.0..=stretch.1).contains(&to));
+        let to = holding.map_or(to, |stretch| stretch.0.min(to));
         if to <= from {
             return Err(Error::Failed {
                 code: "wal-removed",

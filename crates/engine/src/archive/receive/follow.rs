@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use pgformat::{Lsn, wal::Geometry};
-use repo::{
-    Repository,
-    session::Session,
-    wal::{Expected, WalStream, append_run, assemble, is_done},
-};
+use repo::wal::{Expected, WalStream, is_done};
 
 use crate::{
     Error, Result,
@@ -23,6 +19,7 @@ use super::{
     marks::{Marks, Said},
     record,
     refusals::{Left, check_left},
+    store::store_run,
 };
 
 /// How often is looked whether to stop, and whether a segment's finishing failed.
@@ -266,7 +263,14 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
-            let storing = store_run(repository, session, &self.stretch.stream, at, rest);
+            let storing = store_run(
+                &self.attendant.context,
+                repository,
+                session,
+                &self.stretch.stream,
+                at,
+                rest,
+            );
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
             let ours = at.saturating_add(rest.len() as u64);
@@ -345,38 +349,6 @@ impl<'f, 'a> Follower<'f, 'a> {
     async fn tell_server(&mut self) {
         let _ = self.feed.heartbeat().await;
     }
-}
-
-/// Stores a run, or finds it stored. Another receiver may have finished the segment while we looked at what is under a
-/// name: then its open runs are gone, and the finished one has the bytes.
-async fn store_run(
-    repository: &Repository,
-    session: &Session,
-    stream: &WalStream,
-    start: u64,
-    bytes: &[u8],
-) -> repo::Result<u64> {
-    let gone = match append_run(repository, session, stream, start, bytes).await {
-        Err(error @ (repo::Error::Missing { .. } | repo::Error::Store { transient: false, .. })) => error,
-        done => return done,
-    };
-    if !is_done(repository, stream, start).await.unwrap_or(false) {
-        return Err(gone);
-    }
-    let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
-    assemble(repository, *stream, start, end, |at, piece| {
-        let ours = bytes
-            .get(usize::try_from(at - start).unwrap_or(usize::MAX)..)
-            .unwrap_or_default();
-        match ours.starts_with(piece) {
-            true => Ok(()),
-            false => Err(repo::Error::TwoServers {
-                what: format!("{} holds other WAL than this server sends", stream.done_name(start)),
-            }),
-        }
-    })
-    .await?;
-    Ok(end)
 }
 
 fn odd(start: Lsn, expected: u64) -> Error {
