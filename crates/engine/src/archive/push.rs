@@ -22,7 +22,7 @@ use repo::{Repository, session::Session, wal::MAX_HISTORY};
 use self::{file::SegmentFile, known::Cluster};
 use crate::{Error, Result, error::At as _, event::Context};
 
-use super::here;
+use super::{here, left::Left};
 
 /// What the server asks for.
 #[derive(Debug, Clone)]
@@ -146,8 +146,8 @@ struct Writer {
     block_size: Option<u32>,
     session: OnceCell<Session>,
     known: OnceCell<()>,
-    /// Where another timeline left this one, if one did.
-    left: OnceCell<Option<(u32, u64)>>,
+    /// The timelines that left this one.
+    left: OnceCell<Vec<Left>>,
 }
 
 impl Writer {
@@ -171,8 +171,8 @@ impl Writer {
     async fn admitted(&self, file: &SegmentFile) -> Result<()> {
         let left = self
             .left
-            .get_or_try_init(|| known::left_at(&self.repository, &file.stream));
-        known::check_not_behind(&self.repository, &file.stream, file.start, *left.await?).await?;
+            .get_or_try_init(|| known::left_by(&self.repository, &file.stream));
+        known::check_not_behind(&self.repository, &file.stream, file.start, left.await?).await?;
         if self.known.is_initialized() || known::follows_known(&self.repository, file).await? {
             return Ok(());
         }

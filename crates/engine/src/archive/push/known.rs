@@ -11,6 +11,7 @@ use repo::{
 use crate::{Error, Result, backup::begin::check_generation, database::Opened};
 
 use super::file::SegmentFile;
+use crate::archive::left::{Left, alert_of, is_accepted, who_left};
 
 /// What the ledger has to know of a cluster before its WAL is stored.
 #[derive(Debug, Clone, Copy)]
@@ -88,64 +89,62 @@ pub(super) async fn follows_known(repository: &Repository, file: &SegmentFile) -
     }
 }
 
-/// Where another timeline left this one first, if one did that is known here: which one, and at what position.
-pub(super) async fn left_at(repository: &Repository, stream: &WalStream) -> Result<Option<(u32, u64)>> {
-    let mut earliest: Option<(u32, u64)> = None;
-    // As servers look for the newest timeline (`findNewestTimeLine`): up to the first that is not there.
-    for child in stream.timeline.saturating_add(1)..u32::MAX {
-        let Some(content) = read_history(repository, stream.generation, child).await? else {
-            break;
-        };
-        let Ok(history) = History::parse(Tli(child), &content) else {
-            continue;
-        };
-        for switch in history.switches() {
-            let nearer = earliest.is_none_or(|(_, at)| switch.at.0 < at);
-            if switch.parent.0 == stream.timeline && nearer {
-                earliest = Some((child, switch.at.0));
-            }
-        }
-    }
-    Ok(earliest)
+/// Who left the timeline, the first to leave at the front.
+pub(super) async fn left_by(repository: &Repository, stream: &WalStream) -> Result<Vec<Left>> {
+    let mut left = who_left(repository, stream.generation, stream.timeline).await?;
+    left.sort_by_key(|left| left.at);
+    Ok(left)
 }
 
-/// Refuses a segment that lies past the position at which its timeline was left, and says so in the ledger, once.
+/// Refuses a segment that lies past the position at which its timeline was left, and says so in the ledger, once. But
+/// not if a person cleared what was said: then both timelines go on.
 pub(super) async fn check_not_behind(
     repository: &Repository,
     stream: &WalStream,
     start: u64,
-    left: Option<(u32, u64)>,
+    left: &[Left],
 ) -> Result<()> {
-    let Some((child, at)) = left.filter(|(_, at)| start >= *at) else {
+    if left.iter().all(|left| start < left.at) {
+        return Ok(());
+    }
+    let (timeline, generation) = (stream.timeline, stream.generation);
+    let opened = Opened::new(repository.clone()).await?;
+    let refusing = opened
+        .with_state(|state| {
+            let accepted = |left: &&Left| is_accepted(state, generation, timeline, left.child);
+            left.iter().find(|left| start >= left.at && !accepted(left)).copied()
+        })
+        .await;
+    let Some(Left { child, at }) = refusing else {
         return Ok(());
     };
-    let (timeline, generation) = (stream.timeline, stream.generation);
     let what = format!(
         "timeline {timeline} was left for timeline {child} at {}; this server still writes it at {}",
         Lsn(at),
         Lsn(start)
     );
     // The refusal stands whether or not it can be written down.
-    let _ = alert(repository, &format!("timeline-behind-{generation}-{timeline}"), &what).await;
+    let _ = alert(&opened, alert_of(generation, timeline, child), &what).await;
+    let name = &repository.identity().name;
     Err(Error::Refused {
         code: "timeline-behind",
         what,
-        hint: "Stop this server if another was promoted in its place; else protect it under another name with `lastgood init`."
-            .into(),
+        hint: format!(
+            "Stop this server if another was promoted in its place. If timeline {child} is that of a copy which somebody recovered, let the copy archive under another name, and say that this server goes on: `lastgood wal accept {timeline} {name}`."
+        ),
     })
 }
 
-async fn alert(repository: &Repository, id: &str, text: &str) -> Result<()> {
-    let opened = Opened::new(repository.clone()).await?;
+async fn alert(opened: &Opened, alert: String, text: &str) -> Result<()> {
     if opened
-        .with_state(|state| state.alerts().any(|(alert, _)| alert == id))
+        .with_state(|state| state.alerts().any(|(raised, _)| raised == alert))
         .await
     {
         return Ok(());
     }
     opened.begin_session().await?;
     let entry = Entry::AlertRaised {
-        alert: id.into(),
+        alert,
         severity: Severity::Critical,
         text: text.into(),
     };

@@ -43,7 +43,7 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
         written = true;
     }
     if open {
-        // Only tidying: a receiver or the next backup does it if this fails.
+        // Only tidying: what stays takes room, and readers take the finished runs.
         let mut indexer = file.indexer()?;
         let session = writer.session().await?;
         let _ = finish_segment(repository, session, stream, file.start, &mut indexer).await;
