@@ -4,8 +4,10 @@
 //! record to replay, inclusive: one that is here, whole, with all WAL from the backup to it, and at or after the record
 //! that makes the backup consistent. What cannot be reached is refused before anything is written.
 
+mod base;
 mod find;
 mod scan;
+mod search;
 mod timelines;
 mod when;
 mod window;

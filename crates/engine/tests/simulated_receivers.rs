@@ -10,6 +10,8 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+#[path = "simulated_receivers/clones.rs"]
+mod clones;
 mod model;
 
 use std::{
@@ -20,10 +22,10 @@ use std::{
 use engine::{
     Result,
     archive::receive::{self, Options, SlotChoice, Summary},
-    database,
+    database::{self, Opened},
     event::Stop,
     pgformat::Lsn,
-    repo::wal::{WalStream, assemble, coverage, is_done},
+    repo::wal::{WalStream, assemble, coverage, is_done, newest_mark, read_index},
 };
 use model::world::{World, context};
 use testkit::sim::{Crash, Faults, FaultyStore, Process, seeds};
@@ -142,6 +144,138 @@ fn a_receiver_that_dies_at_any_write_loses_nothing_it_acknowledged() {
             "only {tried} writes: session, entries, runs, finished runs, marks"
         );
     }
+}
+
+/// Steps until `done` says so.
+fn until(world: &World, mut done: impl FnMut() -> bool) {
+    let mut steps = 0;
+    while !done() {
+        steps += 1;
+        assert!(steps < MOST_STEPS && world.sim.step(), "it never comes to that");
+    }
+}
+
+fn until_received(world: &World) {
+    until(world, || world.cluster.acknowledged() == world.cluster.flushed());
+}
+
+/// What a new process finds in the repository.
+fn look<T: Send + 'static, F: Future<Output = T> + Send>(
+    world: &World,
+    find: impl FnOnce(Opened, WalStream) -> F + Send + 'static,
+) -> T {
+    let (process, world) = (world.sim.process("reader"), world.clone());
+    let (own, sim) = (process.clone(), world.sim.clone());
+    let found = sim.run_one(&process, async move {
+        let store = Arc::new(world.store.of(&own));
+        let opened = database::open_store(&context(&own), store, &world.unlock)
+            .await
+            .unwrap();
+        let generation = world.cluster.files().control().system_identifier;
+        find(opened, WalStream::new(generation, 1, SEGMENT).unwrap()).await
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_damaged_run_keeps_no_receiver_from_going_on_after_it() {
+    let world = World::new(5).initialised();
+    let start = |name: &str| {
+        let process = world.sim.process(name);
+        let receiving = receive(
+            world.clone(),
+            process.clone(),
+            world.store.of(&process),
+            Stop::default(),
+            true,
+        );
+        process.spawn(async move { drop(receiving.await) });
+        process
+    };
+    let first = start("first");
+    let mut starts = Vec::new();
+    for bytes in [1000, 2000, 3000] {
+        starts.push(world.cluster.flushed());
+        world.cluster.transact(bytes);
+        until_received(&world);
+    }
+    first.kill();
+    let hole = (starts[1].0, starts[2].0);
+    look(&world, async move |opened: Opened, stream: WalStream| {
+        let (store, name) = (opened.repository.store(), stream.run_name(hole.0));
+        let mut bytes = store.get(&name).await.unwrap().unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        store.delete(&name).await.unwrap();
+        store.put_new(&name, bytes.into()).await.unwrap();
+    });
+    start("next");
+    world.cluster.transact(4000);
+    until_received(&world);
+    let end = world.cluster.flushed();
+    let stretches = look(&world, async |opened: Opened, stream: WalStream| {
+        coverage(&opened.repository, &stream).await.unwrap()
+    });
+    assert_eq!(stretches.len(), 2, "{stretches:x?}");
+    assert_eq!((stretches[0].1, stretches[1]), (hole.0, (hole.1, end.0)));
+}
+
+#[test]
+fn a_mark_of_the_future_gives_way_to_what_the_clock_says_now() {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let world = World::new(5).initialised();
+    world.cluster.transact(1000);
+    let newest = || {
+        look(&world, async |opened: Opened, stream| {
+            newest_mark(&opened.repository, &stream).await.unwrap().unwrap()
+        })
+    };
+    let receive = |ahead_micros| {
+        let process = world.sim.process("receiver");
+        // The model's server tells the time of who asks.
+        process.shift_clock(ahead_micros);
+        receive_all(&world, &process, &world.store.of(&process))
+            .unwrap()
+            .unwrap();
+    };
+    receive(DAY_MICROS);
+    let future = newest();
+    receive(0);
+    let now = newest();
+    assert_eq!(now.position, future.position, "nothing was written meanwhile");
+    assert!(now.at < future.at, "{now:?} {future:?}");
+}
+
+#[test]
+fn a_record_of_many_segments_is_stored_and_its_index_says_what_it_lacks() {
+    let world = World::new(5).initialised();
+    world.cluster.transact(1000);
+    let from = world.cluster.flushed();
+    // Its memory would be the record's size: 1 GiB at most.
+    world.cluster.transact(12 << 20);
+    let last = world.cluster.transact(300);
+    world.cluster.transact(2_500_000);
+    let process = world.sim.process("receiver");
+    receive_all(&world, &process, &world.store.of(&process))
+        .unwrap()
+        .unwrap();
+    judge(&world, "a long record");
+    let summaries = look(&world, async move |opened: Opened, stream: WalStream| {
+        let mut summaries = Vec::new();
+        for segment in (stream.segment_of(from.0)..stream.segment_of(last.0) + 2 * SEGMENT).step_by(SEGMENT as usize) {
+            let index = read_index(&opened.repository, &stream, segment).await.unwrap().unwrap();
+            summaries.push(index.summary);
+        }
+        summaries
+    });
+    let broken: Vec<usize> = (0..summaries.len())
+        .filter(|at| summaries[*at].broken.is_some())
+        .collect();
+    // Eight segments of it are too much.
+    assert_eq!(broken, [8], "{summaries:#?}");
+    assert!(summaries[9..12].iter().all(|summary| !summary.joined), "{summaries:#?}");
+    let after = summaries.last().unwrap();
+    assert!(after.joined && after.broken.is_none(), "{after:#?}");
 }
 
 fn simulate(seed: u64) -> (String, usize, usize) {

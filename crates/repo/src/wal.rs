@@ -4,12 +4,14 @@
 //! covered is known without a listing; a byte that was stored is never contradicted.
 //!
 //! A segment is stored twice in its life: in *open* runs as it comes, then, once it is complete, in *finished* ones
-//! that begin at fixed places and carry an index. Then the open ones go.
+//! that begin at fixed places and carry an index. Then the open ones go. Open runs never reach past such a place: between
+//! any two finished runs being stored, each part of the segment is in runs of one kind or the other.
 
 mod append;
 mod assemble;
 mod coverage;
 mod done;
+mod expected;
 mod history;
 pub mod index;
 mod mark;
@@ -19,7 +21,8 @@ pub use append::{append_run, contiguous_end};
 pub use assemble::{Assembly, assemble};
 pub use coverage::{Coverage, coverage, is_archived, timelines};
 pub use done::{DoneDraft, Finish, Indexed, Sealing, finish_segment, is_done, read_index};
-pub use history::{MAX_HISTORY, put_history, read_history};
+pub use expected::Expected;
+pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};
 pub use mark::{Mark, newest_mark, put_mark};
 pub use run::{Run, read_run, seal_run};
 

@@ -8,7 +8,7 @@ use pgformat::{
     relation::Fork,
     wal::{
         DatabaseChange, Event, Geometry, Record, RelationLocator, RowChange, ServerEvent, StorageChange, Transaction,
-        TransactionKind, Walker,
+        TransactionKind, Walker, event::RM_XACT,
     },
 };
 use repo::{
@@ -27,6 +27,11 @@ use crate::{Error, Result};
 /// More names than a segment can mean to set are somebody's mistake; the first ones are kept.
 const MAX_POINTS: usize = 10_000;
 
+/// The longest record that is put together for a stored index, bytes. A server may log one of 1 GiB
+/// (`XLogRecordMaxSize`, `access/xlogrecord.h`), and memory must not depend on it. Whoever needs what is in or behind it
+/// walks the bytes.
+const LONGEST_RECORD: usize = 8 << 20;
+
 /// How far before a segment its walk begins, bytes: a few pages, and a multiple of every size of theirs.
 const FIRST_LOOK_BACK: u64 = 64 << 10;
 
@@ -41,6 +46,8 @@ pub struct Indexer {
     /// Position of the next byte.
     position: u64,
     walker: Option<Walker>,
+    /// The longest record that is put together, bytes.
+    longest: usize,
     gathered: Gathered,
 }
 
@@ -60,6 +67,7 @@ impl Indexer {
             major: None,
             position: start,
             walker: None,
+            longest: usize::MAX,
             gathered: Gathered::default(),
         };
         indexer.walker = Some(indexer.walker(start)?);
@@ -70,6 +78,9 @@ impl Indexer {
     /// Begins at the segment that starts at `start`, knowing the record that lies across its beginning: `before` hands out
     /// bytes from one position to another, or says that it has not all of them.
     ///
+    /// A record of more than 8 MiB ends this walk, up to the next segment: memory stays bounded where indexes are made to be
+    /// stored.
+    ///
     /// Few records are long. So little is read at first, and more only where a record's beginning is not in it.
     pub fn after(
         geometry: Geometry,
@@ -79,7 +90,7 @@ impl Indexer {
     ) -> Result<Indexer> {
         let mut back = FIRST_LOOK_BACK;
         while back <= geometry.segment_size().bytes() && back <= start {
-            let mut indexer = Indexer::new(geometry, generation, start - back)?;
+            let mut indexer = Indexer::new(geometry, generation, start - back)?.within(LONGEST_RECORD);
             if !before(start - back, start, &mut |bytes| indexer.feed(bytes)) || indexer.position != start {
                 break;
             }
@@ -90,7 +101,12 @@ impl Indexer {
             }
             back *= 4;
         }
-        Indexer::new(geometry, generation, start)
+        Ok(Indexer::new(geometry, generation, start)?.within(LONGEST_RECORD))
+    }
+
+    fn within(mut self, longest: usize) -> Indexer {
+        self.longest = longest;
+        self
     }
 
     /// Position of the next byte.
@@ -148,10 +164,16 @@ impl Indexer {
             gathered.leading_told = walker.leading_left() == 0;
         }
         self.major = walker.major().or(self.major);
-        if let Err(stop) = walked {
-            self.gathered.broken.get_or_insert_with(|| stop.to_string());
-            self.walker = None;
-        }
+        let held = walker.tail().map_or(0, |tail| tail.bytes.len());
+        let stopped = match walked {
+            Err(stop) => stop.to_string(),
+            Ok(()) if held.max(walker.leading().len()) > self.longest => {
+                format!("a record is longer than {} bytes", self.longest)
+            }
+            Ok(()) => return,
+        };
+        self.gathered.broken.get_or_insert(stopped);
+        self.walker = None;
     }
 }
 
@@ -259,6 +281,10 @@ impl Gathered {
             Err(error) => {
                 // Its checksum fits: replay may read it. Which pages it changed is not known.
                 self.incomplete.get_or_insert_with(|| error.to_string());
+                if record.rmid == RM_XACT {
+                    // The end of a transaction that nobody can tell of: no moment behind it can be found.
+                    self.broken.get_or_insert_with(|| error.to_string());
+                }
                 return;
             }
         };

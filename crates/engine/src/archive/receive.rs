@@ -148,7 +148,12 @@ pub async fn run(context: &Context, opened: &Opened, source: &dyn WalSource, opt
         let mut attendant = Attendant::new(context, opened, &session, &finisher, options, &mut summary);
         receive(context, source, &mut attendant, &mut patience).await
     };
-    finisher.end(context, LAST_SEGMENT).await;
+    let finished = finisher.end(context, LAST_SEGMENT).await;
+    let ended = ended.and(match finished {
+        Err(error @ Error::Repository(repo::Error::TwoServers { .. })) => Err(error),
+        // What else kept a segment from being finished is mended by the next start.
+        _ => Ok(()),
+    });
     if let Err(error) = &ended {
         record::alert_of(opened, error).await;
     }
@@ -167,7 +172,8 @@ async fn receive(
             Ok(Ended::Stopped) | Err(Error::Interrupted) => return Ok(()),
             Ok(Ended::GoesOn) => Duration::ZERO,
             Ok(Ended::NothingCame) => NEXT_TIMELINE,
-            Err(error) if context.stop.check().is_err() => {
+            // That two servers write one timeline is no less true because somebody asked to stop.
+            Err(error) if context.stop.check().is_err() && !is_conflict(&error) => {
                 // What was not stored was not acknowledged either, and is sent again.
                 context.warn("receive-stopped-early", format!("while stopping: {error}"));
                 return Ok(());
@@ -181,6 +187,11 @@ async fn receive(
             return Ok(());
         }
     }
+}
+
+fn is_conflict(error: &Error) -> bool {
+    let two_servers = matches!(error, Error::Repository(repo::Error::TwoServers { .. }));
+    two_servers || matches!(error, Error::Conflict { code, .. } if matches!(*code, "server-behind" | "timeline-behind"))
 }
 
 /// The session that everything is written in; `None` if somebody asked to stop first.

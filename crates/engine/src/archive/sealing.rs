@@ -4,7 +4,7 @@
 //! bytes; waiting for more would let a commit be lost with the server's disk.
 //!
 //! Invariants: a commit never waits longer than the interval, never more than [`RUN_BYTES`] wait, and what waits never
-//! crosses the end of a segment.
+//! crosses a place where a finished run ends.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Sealing {
     interval: Duration,
     bytes: usize,
     commit_since: Option<Duration>,
-    segment_ended: bool,
+    part_ended: bool,
 }
 
 impl Sealing {
@@ -38,21 +38,22 @@ impl Sealing {
             interval,
             bytes: 0,
             commit_since: None,
-            segment_ended: false,
+            part_ended: false,
         }
     }
 
-    /// How many bytes may be taken before something has to be sealed, `left` being in the segment.
+    /// How many bytes may be taken before something has to be sealed, `left` being in the part of
+    /// the segment that one finished run will hold.
     pub fn room(&self, left: u64) -> usize {
         let most = RUN_BYTES.saturating_sub(self.bytes);
         most.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    /// At `now` came `bytes`, with which the segment ended or not. `commits` says whether a transaction may have ended in
+    /// At `now` came `bytes`, with which the part ended or not. `commits` says whether a transaction may have ended in
     /// them.
-    pub fn took(&mut self, bytes: usize, commits: Commits, segment: Segment, now: Duration) {
+    pub fn took(&mut self, bytes: usize, commits: Commits, part: Part, now: Duration) {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.segment_ended |= segment == Segment::Ended;
+        self.part_ended |= part == Part::Ended;
         if commits == Commits::Perhaps {
             self.commit_since.get_or_insert(now);
         }
@@ -60,7 +61,7 @@ impl Sealing {
 
     /// What to do at `now`.
     pub fn decide(&self, now: Duration) -> Decision {
-        if self.segment_ended || self.bytes >= RUN_BYTES {
+        if self.part_ended || self.bytes >= RUN_BYTES {
             return Decision::Seal;
         }
         match self.commit_since {
@@ -87,9 +88,9 @@ pub enum Commits {
     Perhaps,
 }
 
-/// Whether a segment ended.
+/// Whether that part of a segment ended that one finished run holds. An open run across its end would be lost sight of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Segment {
+pub enum Part {
     /// More belongs to it.
     GoesOn,
     /// That was its last byte.
@@ -103,9 +104,9 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    fn check(bytes: usize, commits: Commits, segment: Segment, after: Duration, expect: Decision) {
+    fn check(bytes: usize, commits: Commits, part: Part, after: Duration, expect: Decision) {
         let mut sealing = Sealing::new(INTERVAL);
-        sealing.took(bytes, commits, segment, INTERVAL);
+        sealing.took(bytes, commits, part, INTERVAL);
         assert_eq!(sealing.decide(INTERVAL + after), expect);
         sealing.sealed();
         assert_eq!(sealing.decide(INTERVAL * 100), Decision::Wait);
@@ -115,11 +116,11 @@ mod tests {
     fn what_nobody_waits_for_waits_and_all_else_is_sealed_in_time() {
         use Decision::{Seal, Wait, WaitUntil};
         let (half, most) = (INTERVAL / 2, RUN_BYTES);
-        check(most - 1, Commits::None, Segment::GoesOn, INTERVAL * 90, Wait);
-        check(most, Commits::None, Segment::GoesOn, Duration::ZERO, Seal);
-        check(1, Commits::None, Segment::Ended, Duration::ZERO, Seal);
-        check(1, Commits::Perhaps, Segment::GoesOn, half, WaitUntil(INTERVAL * 2));
-        check(1, Commits::Perhaps, Segment::GoesOn, INTERVAL, Seal);
+        check(most - 1, Commits::None, Part::GoesOn, INTERVAL * 90, Wait);
+        check(most, Commits::None, Part::GoesOn, Duration::ZERO, Seal);
+        check(1, Commits::None, Part::Ended, Duration::ZERO, Seal);
+        check(1, Commits::Perhaps, Part::GoesOn, half, WaitUntil(INTERVAL * 2));
+        check(1, Commits::Perhaps, Part::GoesOn, INTERVAL, Seal);
     }
 
     proptest! {
@@ -155,7 +156,7 @@ mod tests {
                     let ended = position % segment == 0;
                     prop_assert!(start / segment == (position - 1) / segment);
                     let commits = if commit { Commits::Perhaps } else { Commits::None };
-                    sealing.took(now_taken, commits, if ended { Segment::Ended } else { Segment::GoesOn }, now);
+                    sealing.took(now_taken, commits, if ended { Part::Ended } else { Part::GoesOn }, now);
                     if commit {
                         oldest.get_or_insert(now);
                     }

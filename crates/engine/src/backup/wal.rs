@@ -14,7 +14,7 @@ use pgformat::{
 use repo::{
     Repository,
     session::Session,
-    wal::{WalStream, append_run},
+    wal::{Expected, WalStream, append_run},
 };
 
 use crate::{
@@ -71,9 +71,10 @@ pub(super) struct Keeper {
     feed: Box<dyn WalFeed>,
     walker: Walker,
     /// Unsealed bytes, and the position of the first. It lies ahead of `received` where another writer's run
-    /// has what we are still to receive.
+    /// has what we are still to receive; that is `expected` to come.
     open: Vec<u8>,
     open_at: Lsn,
+    expected: Expected,
     received: Lsn,
     end_record: Option<Lsn>,
     kept: Kept,
@@ -107,6 +108,7 @@ impl Keeper {
             walker,
             open,
             open_at: from,
+            expected: Expected::default(),
             received: from,
             end_record: None,
             kept,
@@ -175,10 +177,11 @@ impl Keeper {
                 self.walk(start, &bytes, end)?;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let segment_end =
-                        self.stretch.segment_size.bytes() - self.stretch.segment_size.offset_of(self.received);
-                    let room = (RUN_BYTES - self.open.len()).min(usize::try_from(segment_end).unwrap_or(usize::MAX));
+                    // No run reaches past where a finished one ends.
+                    let left = self.stream.done_end(self.received.0) - self.received.0;
+                    let room = (RUN_BYTES - self.open.len()).min(usize::try_from(left).unwrap_or(usize::MAX));
                     let (now, later) = rest.split_at(room.min(rest.len()));
+                    self.compare(now)?;
                     let known = usize::try_from(self.open_at.bytes_since(self.received)).unwrap_or(usize::MAX);
                     let known = if self.open_at > self.received {
                         known.min(now.len())
@@ -188,8 +191,8 @@ impl Keeper {
                     self.open.extend_from_slice(&now[known..]);
                     self.received = self.received.saturating_add(now.len() as u64);
                     rest = later;
-                    let segment_full = self.stretch.segment_size.offset_of(self.received) == 0;
-                    if segment_full || self.open.len() >= RUN_BYTES {
+                    let part_full = self.stream.done_start(self.received.0) == self.received.0;
+                    if part_full || self.open.len() >= RUN_BYTES {
                         self.seal().await?;
                     }
                 }
@@ -221,12 +224,33 @@ impl Keeper {
         made.map_or(Ok(()), |location| Err(tablespace_made(&location)))
     }
 
+    /// What another writer stored of these positions has to be what our server sends. Else the backup would be restored
+    /// with another server's WAL.
+    fn compare(&self, bytes: &[u8]) -> Result<()> {
+        match self.expected.differs(self.received.0, bytes) {
+            None => Ok(()),
+            Some(position) => Err(Error::Repository(repo::Error::TwoServers {
+                what: format!(
+                    "the server sends other WAL of timeline {} than was stored meanwhile, from {} on",
+                    self.stretch.timeline,
+                    Lsn(position)
+                ),
+            })),
+        }
+    }
+
     /// Makes the open bytes durable. Another writer may have been there first: what it has, it has.
     async fn seal(&mut self) -> Result<()> {
         let (mut at, mut rest) = (self.open_at.0, &self.open[..]);
         while !rest.is_empty() {
+            let clock = &*self.context.runtime.clock;
             let storing = append_run(&self.repository, &self.session, &self.stream, at, rest);
-            let end = beside_heartbeats(&*self.context.runtime.clock, &mut *self.feed, storing).await??;
+            let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
+            let ours = at.saturating_add(rest.len() as u64);
+            if end > ours {
+                let surplus = Expected::read(&self.repository, &self.stream, at, ours, end);
+                self.expected = beside_heartbeats(clock, &mut *self.feed, surplus).await??;
+            }
             let covered = usize::try_from(end - at).unwrap_or(usize::MAX).min(rest.len());
             rest = &rest[covered..];
             at = end;
@@ -275,5 +299,103 @@ fn too_slow(received: Lsn, end: Lsn) -> Error {
         code: "wal-late",
         what: format!("the server sent WAL only up to {received}; the backup needs it up to {end}"),
         hint: "Check the server's log for its WAL sender, then take the backup again.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use repo::{keys::Unlock, store::Location};
+
+    use super::*;
+    use crate::{
+        database,
+        event::{Event, Observer, Stop},
+    };
+
+    const MIB: u64 = 1 << 20;
+    const SEGMENT: u64 = 16 * MIB;
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn event(&self, _: Event) {}
+    }
+
+    /// The bytes of one server, a MiB at a time. A real one shares the backup's segment with its clone only as a standby.
+    struct Sends(Vec<u8>, u64);
+
+    #[async_trait::async_trait]
+    impl WalFeed for Sends {
+        async fn next(&mut self) -> Result<WalEvent> {
+            let (start, end) = (self.1, self.1 + MIB);
+            let Some(bytes) = self.0.get(start as usize..end as usize) else {
+                return Err(Error::Interrupted);
+            };
+            self.1 = end;
+            Ok(WalEvent::Data {
+                start: Lsn(SEGMENT + start),
+                bytes: Bytes::copy_from_slice(bytes),
+                server_end: Lsn(SEGMENT + end),
+                sent_micros: 0,
+            })
+        }
+        fn acknowledge(&mut self, _: Lsn) {}
+        async fn heartbeat(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Others have stored runs of 1 and 5 MiB, with other bytes from `differs` on; how the keeper ends.
+    async fn kept_beside(differs: u64) -> Result<Kept> {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context {
+            runtime: testkit::host::runtime(),
+            observer: Arc::new(Deaf),
+            stop: Stop::default(),
+        };
+        let location = Location::parse(folder.path().to_str().unwrap(), std::path::Path::new("/")).unwrap();
+        let (_, unlock) = Unlock::generate("shop");
+        crate::init::run(&context, &location, "shop", &unlock).await.unwrap();
+        let store = location.database("shop", false).unwrap();
+        let opened = database::open_store(&context, store, &unlock).await.unwrap();
+        let (repository, session) = (opened.repository.clone(), opened.begin_session().await.unwrap());
+
+        let sent: Vec<u8> = (0..8 * MIB).map(|at| (at / 1000) as u8).collect();
+        let mut stored = sent.clone();
+        stored[differs as usize..].fill(0xFF);
+        let stream = WalStream::new(7, 1, SEGMENT).unwrap();
+        for (from, to) in [(0, MIB), (MIB, 6 * MIB)] {
+            let bytes = &stored[from as usize..to as usize];
+            append_run(&repository, &session, &stream, SEGMENT + from, bytes)
+                .await
+                .unwrap();
+        }
+        let stretch = Stretch {
+            generation: 7,
+            timeline: Tli(1),
+            segment_size: SegmentSize::new(SEGMENT).unwrap(),
+            wal_block_size: 8192,
+            major: Major::V15,
+            // Behind all that comes: what is kept is not walked here.
+            start: Lsn(SEGMENT + 12 * MIB),
+        };
+        let keeper = Keeper::new(context, repository, session, stretch, Box::new(Sends(sent, 0)))?;
+        let (_stop, stopped) = async_channel::bounded(1);
+        keeper.run(stopped).await
+    }
+
+    #[tokio::test]
+    async fn what_another_server_stored_further_is_not_taken_into_the_backup() {
+        let kept = kept_beside(5 * MIB).await;
+        let Err(Error::Repository(error @ repo::Error::TwoServers { .. })) = kept else {
+            panic!("{kept:?}")
+        };
+        assert!(error.to_string().ends_with("from 0/1500000 on"), "{error}");
+        // The same WAL is no conflict: the feed's end is what ends it.
+        let kept = kept_beside(6 * MIB).await;
+        assert!(matches!(kept, Err(Error::Interrupted)), "{kept:?}");
     }
 }

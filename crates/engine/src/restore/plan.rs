@@ -11,7 +11,7 @@ use repo::{
 use serde::Serialize;
 
 use crate::{
-    Result,
+    Error, Result,
     database::Opened,
     event::Context,
     list,
@@ -190,17 +190,28 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         };
         return judge(request, manifest, None);
     }
-    // All backups of a cluster agree on how its WAL is laid out.
-    let newest = super::manifest(opened, &opened.find(None).await?)
-        .await?
-        .facts
-        .postgresql;
-    let timelines = Timelines::load(opened, newest.generation, newest.segment_size, newest.wal_block_size).await?;
-    let backups = list::backups(opened).await;
-    let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await?;
-    warn_of_failure(context, opened, &target.backup).await;
-    let manifest = super::manifest(opened, &opened.find(Some(&target.backup)).await?).await?;
-    judge(request, manifest, Some(target))
+    let mut backups = list::backups(opened).await;
+    let Some(timelines) = Timelines::of(context, opened, &backups).await? else {
+        // There is no backup: the sentence for that.
+        return Err(opened.find(None).await.err().unwrap_or(Error::Interrupted));
+    };
+    loop {
+        let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await?;
+        let found = opened.find(Some(&target.backup)).await?;
+        match super::manifest(opened, &found).await {
+            Ok(manifest) => {
+                warn_of_failure(context, opened, &target.backup).await;
+                return judge(request, manifest, Some(target));
+            }
+            // Another backup may lead to the same moment.
+            Err(Error::Repository(error)) if !error.is_transient() && backups.len() > 1 => {
+                let what = format!("the backup {} is left aside: {error}", target.backup);
+                context.warn("backup-unreadable", what);
+                backups.retain(|backup| backup.id != target.backup);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A backup that failed its last check is taken only where no other leads to the moment that was asked for. Whether it is

@@ -11,12 +11,11 @@ use std::{
 
 use pgformat::{
     Lsn, Tli,
-    history::History,
     segment::{SegmentName, SegmentSize},
 };
 use repo::{
     Repository,
-    wal::{Assembly, WalStream, read_history},
+    wal::{Assembly, WalStream, history_timelines, read_history},
 };
 
 use crate::{
@@ -70,32 +69,27 @@ pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan)
     Ok(bytes)
 }
 
-/// The target timeline's history is needed to recover on it; its ancestors' files are laid out where they were kept.
+/// The target timeline's history is needed to recover on it. All others are laid out where they are here: by them the
+/// server knows which numbers are taken (`findNewestTimeLine`), and gives its own timeline another one.
 async fn histories(repository: &Repository, plan: &Plan, pg_wal: &Path) -> Result<()> {
     let (generation, tip) = (plan.facts().postgresql.generation, plan.target_timeline);
-    if tip <= 1 {
-        return Ok(());
+    let mut known = history_timelines(repository, generation).await?;
+    if tip > 1 && !known.contains(&tip) {
+        known.push(tip);
     }
-    let name = |timeline: u32| repo::names::wal_history(generation, timeline);
-    let write = |timeline: u32, content: &[u8]| {
-        let path = pg_wal.join(format!("{}.history", Tli(timeline).to_hex()));
-        write_new(&path, 0o600, content, plan.owner)
-    };
-    let content = read_history(repository, generation, tip).await?;
-    let content = content.ok_or_else(|| repo::Error::Missing { name: name(tip) })?;
-    write(tip, &content)?;
-    let history = History::parse(Tli(tip), &content).map_err(|error| repo::Error::Damaged {
-        name: name(tip),
-        what: error.to_string(),
-    })?;
-    for ancestor in history
-        .switches()
-        .iter()
-        .map(|switch| switch.parent.0)
-        .filter(|parent| *parent > 1)
-    {
-        if let Some(content) = read_history(repository, generation, ancestor).await? {
-            write(ancestor, &content)?;
+    for timeline in known {
+        match read_history(repository, generation, timeline).await {
+            Ok(Some(content)) => {
+                let path = pg_wal.join(format!("{}.history", Tli(timeline).to_hex()));
+                write_new(&path, 0o600, &content, plan.owner)?;
+            }
+            // Others than the target's are a help, no need.
+            Ok(None) | Err(repo::Error::Damaged { .. }) if timeline != tip => {}
+            Ok(None) => {
+                let name = repo::names::wal_history(generation, timeline);
+                return Err(repo::Error::Missing { name }.into());
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

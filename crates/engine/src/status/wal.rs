@@ -1,7 +1,7 @@
 //! What the WAL between backups adds to how a database stands.
 
 use crate::{
-    Result,
+    Error, Result,
     database::Opened,
     event::Context,
     target::{self, Window},
@@ -22,8 +22,15 @@ pub(super) struct Wal {
 
 /// Looks at the WAL that is here, and at alerts that nobody cleared.
 pub(super) async fn look(context: &Context, opened: &Opened, newest: Option<&str>) -> Result<Wal> {
-    let window = target::window(context, opened).await?;
-    let mut wal = judge(&window, newest, context.runtime.clock.now_micros());
+    let mut wal = match target::window(context, opened).await {
+        Ok(window) => judge(&window, newest, context.runtime.clock.now_micros()),
+        // What is damaged is told, and keeps nobody from seeing the rest.
+        Err(Error::Repository(error)) if !error.is_transient() => Wal {
+            because: vec![format!("its WAL cannot be looked at: {error}")],
+            ..Wal::default()
+        },
+        Err(error) => return Err(error),
+    };
     let alerts: Vec<String> = opened
         .with_state(|state| {
             // Whether a gap matters still, the window tells.

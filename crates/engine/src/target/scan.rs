@@ -30,8 +30,8 @@ pub(super) struct Scan<'a> {
     pieces: std::vec::IntoIter<Piece>,
     /// What is left of the piece at hand.
     rest: Option<Piece>,
-    /// The stretch before, which holds the beginning of a record that lies across.
-    before: Option<Piece>,
+    /// The stretches before, the last of which as a rule holds the beginning of a record that lies across.
+    before: Vec<Piece>,
 }
 
 impl<'a> Scan<'a> {
@@ -41,7 +41,7 @@ impl<'a> Scan<'a> {
             timelines,
             pieces: path.pieces.clone().into_iter(),
             rest: None,
-            before: None,
+            before: Vec::new(),
         }
     }
 
@@ -84,21 +84,31 @@ impl<'a> Scan<'a> {
     }
 
     fn go_on(&mut self, piece: Piece, now: Piece) {
-        self.before = Some(now);
+        self.before.push(now);
         self.rest = (now.to < piece.to).then_some(Piece { from: now.to, ..piece });
     }
 
     /// Makes the index of a stretch, after the stretch before it.
     async fn walk(&self, now: Piece) -> Result<Index> {
-        // Each stretch begins where a page does, the first of all where a record does.
-        let start = self.before.unwrap_or(now).from;
-        let mut indexer = Indexer::new(self.timelines.geometry, self.timelines.generation, start)?;
-        if let Some(before) = self.before {
-            self.feed(&mut indexer, before).await?;
+        let mut back = 1;
+        loop {
+            // Each stretch begins where a page does, the first of all where a record does.
+            let first = self.before.len().saturating_sub(back);
+            let before = self.before.get(first..).unwrap_or_default();
+            let start = before.first().unwrap_or(&now).from;
+            let mut indexer = Indexer::new(self.timelines.geometry, self.timelines.generation, start)?;
+            for piece in before {
+                self.feed(&mut indexer, *piece).await?;
+            }
             drop(indexer.index());
+            self.feed(&mut indexer, now).await?;
+            let index = indexer.index();
+            // A record may be longer than a stretch.
+            if index.summary.joined || first == 0 || index.summary.broken.is_some() {
+                return Ok(index);
+            }
+            back *= 4;
         }
-        self.feed(&mut indexer, now).await?;
-        Ok(indexer.index())
     }
 
     async fn feed(&self, indexer: &mut Indexer, piece: Piece) -> Result<()> {
@@ -146,6 +156,7 @@ async fn last_from(timelines: &Timelines, path: &Path, start: u64, position: u64
     };
     let walker = Walker::new(timelines.geometry, Lsn(start)).map_err(|error| odd(error.to_string()))?;
     let mut walker = walker.of_system(timelines.generation);
+    let slack = 2 * timelines.geometry.page_bytes();
     let mut found = None;
     let mut note = |record: Record<'_>| {
         if record.end.0 <= position {
@@ -164,7 +175,10 @@ async fn last_from(timelines: &Timelines, path: &Path, start: u64, position: u64
         while let Some(run) = wal.next().await? {
             match walker.feed(&run.bytes, &mut note) {
                 Ok(()) => {}
-                Err(stop) if stop.is_end() => break 'pieces,
+                // Nothing was written there yet; far from the end of what is here, that is no end.
+                Err(stop) if stop.is_end() && stop.lsn.0.saturating_add(slack) >= path.end().min(position) => {
+                    break 'pieces;
+                }
                 Err(stop) => return Err(odd(stop.to_string())),
             }
         }

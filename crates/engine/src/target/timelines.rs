@@ -8,7 +8,7 @@ use repo::{
     wal::{Coverage, WalStream, coverage, is_archived, read_history, timelines},
 };
 
-use crate::{Error, Result, database::Opened};
+use crate::{Error, Result, database::Opened, event::Context, list::Backup, restore};
 
 /// What is known of the cluster's WAL.
 pub(crate) struct Timelines {
@@ -39,8 +39,8 @@ pub(crate) struct Piece {
 pub(crate) struct Path {
     pub(crate) tip: u32,
     pub(crate) pieces: Vec<Piece>,
-    /// If it ends before the tip's WAL does: the first position that is missing.
-    pub(crate) gap: Option<(u32, u64)>,
+    /// If it ends before the tip's WAL does: what is missing.
+    pub(crate) gap: Option<Piece>,
     /// Whether some WAL lies after it which nobody archived: that of backups, which have holes between them.
     pub(crate) more: bool,
 }
@@ -69,8 +69,35 @@ impl Path {
 }
 
 impl Timelines {
+    /// Looks at all WAL of the cluster whose backups these are; `None` without any. How its WAL is laid out, all its backups
+    /// agree on: any that can be read will do.
+    pub(crate) async fn of(context: &Context, opened: &Opened, backups: &[Backup]) -> Result<Option<Timelines>> {
+        let mut refused = None;
+        for backup in backups.iter().rev() {
+            context.stop.check()?;
+            let found = opened.find(Some(&backup.id)).await?;
+            match restore::manifest(opened, &found).await {
+                Ok(manifest) => {
+                    let server = manifest.facts.postgresql;
+                    let (size, block) = (server.segment_size, server.wal_block_size);
+                    return Timelines::load(context, opened, server.generation, size, block)
+                        .await
+                        .map(Some);
+                }
+                Err(Error::Repository(error)) if !error.is_transient() => {
+                    let what = format!("the manifest of the backup {} cannot be read: {error}", backup.id);
+                    context.warn("backup-unreadable", what);
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        refused.map_or(Ok(None), |error| Err(error.into()))
+    }
+
     /// Looks at all WAL of the cluster `generation`. Sizes are those of its segments and WAL pages, bytes.
-    pub(crate) async fn load(
+    async fn load(
+        context: &Context,
         opened: &Opened,
         generation: u64,
         segment_size: u64,
@@ -91,8 +118,13 @@ impl Timelines {
             if is_archived(&repository, &stream).await? {
                 archived.insert(timeline);
             }
-            if let Some(history) = history(&repository, generation, timeline).await? {
-                histories.insert(timeline, history);
+            match history(&repository, generation, timeline).await {
+                Ok(found) => histories.extend(found.map(|history| (timeline, history))),
+                // That timeline stands alone then; the others are what they were.
+                Err(Error::Repository(error)) if !error.is_transient() => {
+                    context.warn("history-unreadable", error.to_string());
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Timelines {
@@ -168,7 +200,15 @@ impl Timelines {
                 let is_tip = range.timeline.0 == tip;
                 path.more = self.after(range.timeline.0, reached.max(from));
                 let is_gap = !is_tip || path.more && self.archived.contains(&range.timeline.0);
-                path.gap = is_gap.then_some((range.timeline.0, reached.max(from)));
+                let missing = reached.max(from);
+                path.gap = is_gap.then(|| Piece {
+                    timeline: range.timeline.0,
+                    from: missing,
+                    to: self
+                        .begins_after(range.timeline.0, missing)
+                        .unwrap_or(wanted)
+                        .min(wanted),
+                });
                 break;
             }
         }
@@ -180,6 +220,12 @@ impl Timelines {
         let stretches = self.coverage.get(&timeline).into_iter().flatten();
         let mut holding = stretches.filter(|(from, to)| (*from..*to).contains(&position));
         holding.next().map_or(position, |(_, to)| *to)
+    }
+
+    /// Where the next stretch begins after `position`.
+    fn begins_after(&self, timeline: u32, position: u64) -> Option<u64> {
+        let stretches = self.coverage.get(&timeline).into_iter().flatten();
+        stretches.map(|(from, _)| *from).find(|from| *from > position)
     }
 
     /// Whether any WAL of `timeline` past `position` is here.

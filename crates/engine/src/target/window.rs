@@ -6,9 +6,9 @@ use repo::{
 };
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context, list, restore};
+use crate::{Result, database::Opened, event::Context, list};
 
-use super::Timelines;
+use super::{Piece, Timelines, base::Base};
 
 /// What can be reached, and what cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,15 +65,9 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
         ranges: Vec::new(),
         gaps: Vec::new(),
     };
-    let Some(newest) = backups.last() else {
+    let Some(timelines) = Timelines::of(context, opened, &backups).await? else {
         return Ok(window);
     };
-    let facts = {
-        let found = opened.find(Some(&newest.id)).await?;
-        restore::manifest(opened, &found).await?.facts
-    };
-    let (size, block) = (facts.postgresql.segment_size, facts.postgresql.wal_block_size);
-    let timelines = Timelines::load(opened, facts.postgresql.generation, size, block).await?;
     for (timeline, coverage) in &timelines.coverage {
         context.stop.check()?;
         let stream = timelines.stream(*timeline)?;
@@ -89,7 +83,34 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
             }
         }
     }
+    for hole in before_children(&timelines, &backups) {
+        let stream = timelines.stream(hole.timeline)?;
+        let known = |gap: &Gap| gap.timeline == hole.timeline && gap.from.0 == hole.from;
+        if !window.gaps.iter().any(known) {
+            let archived = timelines.is_archived(hole.timeline);
+            window
+                .gaps
+                .push(gap(opened, &stream, &backups, (hole.from, hole.to), archived).await);
+        }
+    }
     Ok(window)
+}
+
+/// WAL that is missing between a timeline's last and the one that goes on from it: neither has a hole of its own.
+fn before_children(timelines: &Timelines, backups: &[list::Backup]) -> Vec<Piece> {
+    let mut holes = Vec::new();
+    for tip in timelines.coverage.keys() {
+        let bases = backups
+            .iter()
+            .rev()
+            .filter_map(|backup| Base::of(backup, timelines.generation));
+        let mut leading = bases.filter(|base| timelines.contains(*tip, base.timeline, base.stop));
+        let path = leading
+            .next()
+            .and_then(|base| timelines.path(*tip, base.timeline, base.start));
+        holes.extend(path.and_then(|path| path.gap));
+    }
+    holes
 }
 
 /// What of a timeline can be reached up to `to`, where a stretch of its WAL ends.
@@ -101,18 +122,12 @@ async fn range(
     to: u64,
 ) -> Result<Option<Range>> {
     let timeline = stream.timeline;
-    let generation = stream.generation.to_string();
     let (mut from, mut from_time, mut usable) = (u64::MAX, None, Vec::new());
-    for backup in backups
-        .iter()
-        .filter(|backup| backup.generation.as_deref() == Some(&generation))
-    {
-        let position = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Lsn>().ok());
-        let (Some(start), Some(stop), Some(own)) =
-            (position(&backup.start_lsn), position(&backup.stop_lsn), backup.timeline)
-        else {
+    for backup in backups {
+        let Some(base) = Base::of(backup, stream.generation) else {
             continue;
         };
+        let (start, stop, own) = (Lsn(base.start), Lsn(base.stop), base.timeline);
         if !timelines.contains(timeline, own, stop.0) {
             continue;
         }

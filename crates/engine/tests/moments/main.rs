@@ -11,6 +11,7 @@ mod world;
 
 mod archive;
 mod refusals;
+mod ways;
 mod workload;
 
 use engine::{

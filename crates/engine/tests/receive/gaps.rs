@@ -4,6 +4,7 @@ use pgformat::{Lsn, Major};
 use testkit::clusters::{Options as ClusterOptions, TestCluster};
 
 use engine::{
+    Error,
     archive::receive::Options,
     repo::{ledger, wal::coverage},
 };
@@ -79,6 +80,38 @@ async fn a_gap_is_recorded(options: Options, expected: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_was_given_up_is_made_again_and_the_gap_recorded() {
     a_gap_is_recorded(slot(), &["slot-lost", "wal-gap"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_was_given_up_stays_where_a_new_one_would_be_refused() {
+    let cluster = TestCluster::new(Major::V15, forgetful()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    sql(&cluster, "CREATE TABLE public.before (x int)").await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    receiving.stop().await;
+    forget(&cluster).await;
+    sql(&cluster, "ALTER SYSTEM SET max_slot_wal_keep_size = -1").await;
+    sql(&cluster, "SELECT pg_reload_conf()").await;
+    let lost = "SELECT string_agg(wal_status, ',') FROM pg_replication_slots";
+    crate::act::until("the limit is gone", || async {
+        value(&cluster, "current_setting('max_slot_wal_keep_size')").await == "-1"
+    })
+    .await;
+    assert_eq!(value(&cluster, lost).await, "lost");
+    let failed = Receiving::start(&world, cluster.conninfo(), slot()).await.fails().await;
+    assert!(
+        matches!(
+            failed,
+            Error::Refused {
+                code: "slot-unlimited",
+                ..
+            }
+        ),
+        "{failed:?}"
+    );
+    assert_eq!(value(&cluster, lost).await, "lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

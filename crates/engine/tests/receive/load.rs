@@ -3,10 +3,10 @@
 use pgformat::Major;
 use testkit::clusters::{TestCluster, bank, majors_to_test};
 
-use engine::repo::wal::is_done;
+use engine::repo::wal::{DoneDraft, MAX_RUN, assemble, index::Index, is_done};
 
 use crate::{
-    act::{Receiving, equals_server, flushed, here, keeping, no_slot, slot, sql, stream_of, value, write_wal},
+    act::{Receiving, equals_server, flushed, here, keeping, no_slot, slot, sql, stream_of, until, value, write_wal},
     world::World,
 };
 
@@ -109,4 +109,48 @@ async fn segments_of_any_size_are_received() {
         assert!(summary.segments >= 1, "{mebibytes} MiB: {summary:?}");
         equals_server(&world, &cluster, &stream).await;
     }
+}
+
+/// Segments of 64 MiB are finished in four runs. Whoever finishes one may die after the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_segment_whose_finishing_was_interrupted_is_whole_and_gets_finished() {
+    const PART: u64 = MAX_RUN as u64;
+    let options = testkit::clusters::Options {
+        wal_segment_size_mib: 64,
+        ..keeping()
+    };
+    let cluster = TestCluster::new(Major::V15, options).await;
+    sql(&cluster, "SELECT pg_switch_wal()").await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    // Runs of odd lengths, on both sides of the first part's end.
+    for mebibytes in [3, 6, 10] {
+        write_wal(&cluster, mebibytes).await;
+        here(&world, &stream, flushed(&cluster).await).await;
+    }
+    receiving.kill().await;
+    let segment = stream.segment_of(flushed(&cluster).await);
+    let opened = world.open().await;
+    let (repository, session) = (&opened.repository, opened.begin_session().await.unwrap());
+    let mut draft = DoneDraft::new(repository, &session, &stream, segment).unwrap();
+    assemble(repository, stream, segment, segment + PART, |_, bytes| {
+        draft.bytes(bytes)
+    })
+    .await
+    .unwrap();
+    let sealing = draft.finish(&Index::default()).unwrap();
+    sealing.store(repository, &stream).await.unwrap();
+    assert!(equals_server(&world, &cluster, &stream).await > PART);
+
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    write_wal(&cluster, 64).await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    until("the segment is finished", || async {
+        is_done(repository, &stream, segment + 3 * PART).await.unwrap()
+    })
+    .await;
+    assert_eq!(receiving.warnings(), Vec::<String>::new());
+    assert_eq!(receiving.stop().await.gaps, vec![]);
+    equals_server(&world, &cluster, &stream).await;
 }

@@ -1,6 +1,6 @@
 //! Promotions are followed, and who was left behind is not listened to.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use pgclient::Conninfo;
 use pgformat::Major;
@@ -8,7 +8,7 @@ use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test};
 
 use engine::{
     Error,
-    repo::wal::{coverage, read_history},
+    repo::wal::{coverage, newest_mark, read_history},
 };
 
 use crate::{
@@ -91,6 +91,31 @@ async fn a_standby_that_is_promoted_is_followed_to_its_new_timeline() {
         assert_eq!(receiving.stop().await.timeline, Some(2), "PostgreSQL {major}");
         followed(&world, &standby).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_not_asked_whether_more_was_written() {
+    let mut primary = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&primary, 1).await;
+    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let marked = || async {
+        let opened = world.open().await;
+        newest_mark(&opened.repository, &stream).await.unwrap().is_some()
+    };
+    let mut options = slot();
+    options.mark_interval = Duration::from_millis(50);
+    let receiving = Receiving::start(&world, standby.conninfo(), options).await;
+    write_wal(&primary, 2).await;
+    caught_up(&primary, &standby).await;
+    here(&world, &stream, flushed(&primary).await).await;
+    receiving.stop().await;
+    assert!(!marked().await, "a standby that is cut off would have said the same");
+    let receiving = Receiving::start(&world, primary.conninfo(), slot()).await;
+    write_wal(&primary, 1).await;
+    here(&world, &stream, flushed(&primary).await).await;
+    receiving.stop().await;
+    assert!(marked().await);
 }
 
 /// A connection string that names two servers.

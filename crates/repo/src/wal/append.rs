@@ -35,7 +35,7 @@ pub async fn append_run(
 
 /// Where the WAL that is here without a gap ends, seen from `from`: the position at which a receiver goes on.
 /// Equal to `from` or before it if nothing reaches it. Finished runs are known by their names; every open one from
-/// there on is read.
+/// there on is read, and one that is damaged ends what is here.
 pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u64) -> Result<u64> {
     let done = |position| is_done(repository, stream, position);
     let mut position = match done(from).await? {
@@ -47,7 +47,7 @@ pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u
             position = stream.done_end(position);
             continue;
         }
-        let Some(mut run) = OpenRun::read(repository, stream, position).await? else {
+        let Some(mut run) = OpenRun::intact(repository, stream, position).await? else {
             // Open runs go once their segment is finished: it may have been, since we looked.
             if stream.done_start(position) < position && done(position).await? {
                 position = stream.done_end(position);
@@ -55,9 +55,12 @@ pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u
             }
             break;
         };
-        // What does not open is not there.
-        while run.next()?.is_some() {}
-        position = run.end();
+        match run.check() {
+            Ok(()) => position = run.end(),
+            // What does not open is not there.
+            Err(Error::Damaged { .. }) => break,
+            Err(error) => return Err(error),
+        }
     }
     Ok(position)
 }

@@ -31,6 +31,13 @@ impl Assembly {
         }
     }
 
+    /// Looks for the first run at `start`, before `from`, where one begins, and not from its segment's beginning on: for
+    /// who reads on after a hole.
+    pub fn beginning_at(mut self, start: u64) -> Assembly {
+        self.next = Some(start);
+        self
+    }
+
     /// The next bytes, inside one segment; `None` when `to` is reached.
     ///
     /// # Errors
@@ -92,12 +99,17 @@ impl Assembly {
         OpenRun::finished(&self.repository, &self.stream, position).await
     }
 
-    /// Either name would do. Of a segment of which there are open runs, one of those is missing.
+    /// Either name would do. Where nobody finishes segments, or of this one there are open runs, one of those is missing.
     async fn missing(&self, position: u64) -> Error {
         let stream = &self.stream;
+        let at_start = stream.done_start(position) == position;
+        let shows = async |prefix: String| {
+            let listed = self.repository.store().list_after(&prefix, "", 1).await;
+            listed.is_ok_and(|found| !found.is_empty())
+        };
+        let finished = names::wal_all_done(stream.generation, stream.timeline);
         let open = names::wal_segment(stream.generation, stream.timeline, stream.segment_of(position));
-        let any = self.repository.store().list_after(&open, "", 1).await;
-        let name = match any.is_ok_and(|found| found.is_empty()) && stream.done_start(position) == position {
+        let name = match at_start && shows(finished).await && !shows(open).await {
             true => stream.done_name(position),
             false => stream.run_name(position),
         };

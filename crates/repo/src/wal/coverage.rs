@@ -13,7 +13,7 @@ const PAGE: usize = 1000;
 pub type Coverage = Vec<(u64, u64)>;
 
 /// What of a timeline is here. A listing may lack what was stored a moment ago; where a stretch seems to end, the exact
-/// names are asked for.
+/// names are asked for. A damaged open run is a hole: one flipped bit must not hide all other WAL.
 pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Coverage> {
     let mut stretches = Stretches::default();
     for start in listed(repository, &names::wal_all_done(stream.generation, stream.timeline)).await? {
@@ -28,7 +28,7 @@ pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Cov
     for segment in segments {
         let mut position = stretches.end_from(segment).unwrap_or(segment);
         while position < stream.segment_end(segment) {
-            let Some(run) = OpenRun::read(repository, stream, position).await? else {
+            let Some(run) = OpenRun::intact(repository, stream, position).await? else {
                 break;
             };
             stretches.add(position, run.end());
@@ -38,7 +38,7 @@ pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Cov
     // Runs that no chain reaches: they cannot be used, and they show that something before them is missing.
     for start in open {
         if stretches.end_from(start).is_none()
-            && let Ok(Some(run)) = OpenRun::read(repository, stream, start).await
+            && let Some(run) = OpenRun::intact(repository, stream, start).await?
         {
             stretches.add(start, run.end());
         }

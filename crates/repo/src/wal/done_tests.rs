@@ -164,6 +164,113 @@ fn every_damage_to_a_finished_run_is_found_before_its_bytes_or_its_index_are_use
     }
 }
 
+/// Flips a bit of an object.
+fn damage(folder: &TestFolder, name: &str) {
+    let store = folder.repository.store();
+    let mut bytes = block_on(store.get(name)).unwrap().unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    block_on(store.delete(name)).unwrap();
+    block_on(store.put_new(name, bytes.into())).unwrap();
+}
+
+#[test]
+fn a_damaged_open_run_is_a_hole_and_hides_nothing_else() {
+    let folder = folder();
+    let more = [2 * SEGMENT, 2 * SEGMENT + 7, 2 * SEGMENT + 20, 2 * SEGMENT + 30];
+    for pair in more.windows(2) {
+        append(&folder, FIRST + pair[0], FIRST + pair[1]).unwrap();
+    }
+    let covered = || block_on(coverage(&folder.repository, &stream())).unwrap();
+    let end = |from| block_on(contiguous_end(&folder.repository, &stream(), FIRST + from)).unwrap();
+    damage(&folder, &stream().run_name(FIRST + 5));
+    assert_eq!(
+        covered(),
+        [
+            (FIRST, FIRST + 5),
+            (FIRST + 300_000, FIRST + SEGMENT + 9),
+            (FIRST + 2 * SEGMENT, FIRST + 2 * SEGMENT + 30)
+        ]
+    );
+    assert_eq!((end(0), end(SEGMENT)), (FIRST + 5, FIRST + SEGMENT + 9));
+    damage(&folder, &stream().run_name(FIRST + 2 * SEGMENT + 20));
+    assert_eq!(covered()[2], (FIRST + 2 * SEGMENT, FIRST + 2 * SEGMENT + 20));
+    assert_eq!(end(2 * SEGMENT), FIRST + 2 * SEGMENT + 20);
+    // Whoever asks for its bytes is told.
+    assert_eq!(reaction(assembled(&folder, FIRST, FIRST + 9).1), "damaged");
+    // What comes after it in its segment is known to whoever says where that begins.
+    let (from, to) = (FIRST + 300_001, FIRST + SEGMENT);
+    let known = |run| block_on(Expected::read(&folder.repository, &stream(), run, from, to));
+    assert_eq!(known(FIRST + 300_000).unwrap().differs(from, &wal(from, to)), None);
+    assert_eq!(
+        known(FIRST + 300_000).unwrap().differs(to - 1, &[!wal(to - 1, to)[0]]),
+        Some(to - 1)
+    );
+    assert_eq!(reaction(known(FIRST)), "damaged");
+}
+
+/// Segments that are finished in several runs.
+fn wide() -> WalStream {
+    WalStream::new(stream().generation, 3, 32 << 20).unwrap()
+}
+
+#[test]
+fn a_wide_segment_whose_finishing_was_interrupted_has_no_hole_and_is_finished_later() {
+    const MIB: u64 = 1 << 20;
+    let folder = TestFolder::new();
+    let (repository, session, stream) = (&folder.repository, &folder.session, wide());
+    let (first, end) = (FIRST, FIRST + 32 * MIB);
+    // A receiver's runs, cut wherever commits came.
+    let mut at = first;
+    while at < end {
+        let to = (at + 5 * MIB + 77).min(end);
+        let sealed = block_on(append_run(repository, session, &stream, at, &wal(at, to)));
+        match to > stream.done_end(at) {
+            // Across the place where a finished run ends nothing is stored.
+            true => {
+                assert_eq!(reaction(sealed), "damaged");
+                let to = stream.done_end(at);
+                at = block_on(append_run(repository, session, &stream, at, &wal(at, to))).unwrap();
+            }
+            false => at = sealed.unwrap(),
+        }
+    }
+    let whole = |when: &str| {
+        let covered = block_on(coverage(repository, &stream)).unwrap();
+        assert_eq!(covered, [(first, end)], "{when}");
+        for from in [0, 15, 16, 30] {
+            let from = first + from * MIB;
+            assert_eq!(
+                block_on(contiguous_end(repository, &stream, from)).unwrap(),
+                end,
+                "{when}"
+            );
+            let mut next = from;
+            let to = (from + 3 * MIB).min(end);
+            let read = assemble(repository, stream, from, to, |start, bytes| {
+                assert_eq!(start, next, "{when}");
+                assert!(bytes == wal(start, start + bytes.len() as u64), "{when}: {start:x}");
+                next += bytes.len() as u64;
+                Ok(())
+            });
+            block_on(read).unwrap();
+            assert_eq!(next, to, "{when}");
+        }
+    };
+    whole("before");
+    // Killed after the first finished run.
+    let mut draft = DoneDraft::new(repository, session, &stream, first).unwrap();
+    draft.bytes(&wal(first, first + 16 * MIB)).unwrap();
+    let sealing = draft.finish(&index::Index::default()).unwrap();
+    block_on(sealing.store(repository, &stream)).unwrap();
+    whole("interrupted");
+    let mut counting = Counting(first);
+    block_on(finish_segment(repository, session, &stream, first, &mut counting)).unwrap();
+    whole("finished");
+    let done: Vec<String> = (0..2).map(|part| stream.done_name(first + part * 16 * MIB)).collect();
+    assert_eq!(names(&folder), done);
+}
+
 #[test]
 fn a_mark_reads_back_and_the_furthest_one_counts() {
     let folder = TestFolder::new();

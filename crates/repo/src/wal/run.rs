@@ -59,7 +59,7 @@ impl Run {
 /// Seals the open run that begins at `start`.
 ///
 /// # Errors
-/// [`Error::Damaged`] if `bytes` are none, more than [`MAX_RUN`], or leave the segment.
+/// [`Error::Damaged`] if `bytes` are none, or reach past the place where the finished run that holds `start` ends.
 pub fn seal_run(
     repository: &Repository,
     session: &Session,
@@ -91,7 +91,9 @@ impl RunDraft {
         start: u64,
         length: usize,
     ) -> Result<RunDraft> {
-        let end = check_extent(stream, start, length).map_err(|what| what.of(&name))?;
+        // Past that place, the open run would be lost sight of once the finished one before it is here.
+        let most = stream.done_end(start);
+        let end = check_extent(most, start, length).map_err(|what| what.of(&name))?;
         let facts = Facts {
             generation: stream.generation,
             timeline: stream.timeline,
@@ -154,6 +156,15 @@ impl OpenRun {
         OpenRun::named(repository, stream, &stream.run_name(start), start).await
     }
 
+    /// The same, and `None` also if it is damaged: for who asks how far the WAL goes that can be used. What else fails
+    /// stays an error, so that a store that is away never looks like a hole.
+    pub(super) async fn intact(repository: &Repository, stream: &WalStream, start: u64) -> Result<Option<OpenRun>> {
+        match OpenRun::read(repository, stream, start).await {
+            Err(Error::Damaged { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
     /// The finished run that holds the byte at `position`; `None` if there is none.
     pub(super) async fn finished(
         repository: &Repository,
@@ -210,6 +221,12 @@ impl OpenRun {
         Ok(None)
     }
 
+    /// Opens every byte of it.
+    pub(super) fn check(&mut self) -> Result<()> {
+        while self.next()?.is_some() {}
+        Ok(())
+    }
+
     /// All of it at once.
     pub(crate) fn whole(mut self) -> Result<Run> {
         // `check_facts` has bounded the length.
@@ -253,7 +270,7 @@ pub(super) fn check_facts(sealed: &Sealed, facts: &[u8], stream: &WalStream, sta
     let wal = sections.iter().zip(frames).filter(|(section, _)| **section == WAL);
     let length = wal.map(|(_, frame)| u64::from(frame.raw)).sum::<u64>();
     let length = usize::try_from(length).map_err(|_| Malformed("it is too long").of(name))?;
-    let end = check_extent(stream, start, length).map_err(|what| what.of(name))?;
+    let end = check_extent(stream.segment_end(start), start, length).map_err(|what| what.of(name))?;
     let expected = Facts {
         generation: stream.generation,
         timeline: stream.timeline,
@@ -267,11 +284,11 @@ pub(super) fn check_facts(sealed: &Sealed, facts: &[u8], stream: &WalStream, sta
     }
 }
 
-/// The end of a run of `length` bytes from `start`, if one can be so long.
-fn check_extent(stream: &WalStream, start: u64, length: usize) -> Result<u64, Malformed> {
+/// The end of a run of `length` bytes from `start`, if one can be so long and reach no further than `most`.
+fn check_extent(most: u64, start: u64, length: usize) -> Result<u64, Malformed> {
     let end = start.checked_add(length as u64);
     match end {
-        Some(end) if (1..=MAX_RUN).contains(&length) && end <= stream.segment_end(start) => Ok(end),
+        Some(end) if (1..=MAX_RUN).contains(&length) && end <= most => Ok(end),
         _ => Err(Malformed("a run of WAL cannot be so long")),
     }
 }

@@ -32,7 +32,8 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     let session = writer.session().await?;
     while at < end {
         let mut bytes = Vec::new();
-        file.read(at, end.min(at.saturating_add(RUN_BYTES)), |_, piece| {
+        let most = file.stream.done_end(at).min(at.saturating_add(RUN_BYTES));
+        file.read(at, end.min(most), |_, piece| {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;

@@ -6,7 +6,7 @@ use pgformat::{Lsn, Tli, history::History, wal::Geometry};
 use repo::{
     ledger,
     session::Session,
-    wal::{WalStream, assemble, contiguous_end, coverage, is_archived, put_history, read_history},
+    wal::{Expected, WalStream, contiguous_end, coverage, is_archived, put_history, read_history, timelines},
 };
 
 use crate::{
@@ -122,7 +122,6 @@ impl<'a> Attendant<'a> {
             return Ok(Begun::Again);
         }
         record::begin(self.opened, &identity, &history, place.timeline).await?;
-        record::clear_alerts(self.opened).await;
         let stream = shape(&identity, place.timeline)?;
         let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
         self.finish_complete(&stream, geometry).await?;
@@ -214,16 +213,20 @@ impl<'a> Attendant<'a> {
 
     /// The last of what is here before `position`, and where it begins: the server has to send the same. A server keeps
     /// the whole segment that the next byte is in.
-    async fn known(&self, stream: &WalStream, geometry: Geometry, position: u64) -> Result<(u64, Vec<u8>)> {
-        let back = position.saturating_sub(COMPARED);
-        let from = (back - back % geometry.page_bytes()).max(stream.segment_of(position));
-        let mut known = Vec::new();
-        assemble(&self.opened.repository, *stream, from, position, |_, bytes| {
-            known.extend_from_slice(bytes);
-            Ok(())
-        })
-        .await?;
-        Ok((from, known))
+    async fn known(&self, stream: &WalStream, geometry: Geometry, position: u64) -> Result<(u64, Expected)> {
+        let repository = &self.opened.repository;
+        let (back, segment) = (position.saturating_sub(COMPARED), stream.segment_of(position));
+        let from = (back - back % geometry.page_bytes()).max(segment);
+        match Expected::read(repository, stream, stream.done_start(from), from, position).await {
+            // There is a hole or damage before it in the segment: what comes after that is known nevertheless.
+            Err(repo::Error::Damaged { .. } | repo::Error::Missing { .. }) => {}
+            known => return Ok((from, known?)),
+        }
+        let stretches = coverage(repository, stream).await?;
+        let since = stretches.iter().find(|(_, end)| *end == position);
+        let since = since.map_or(position, |(start, _)| *start).max(segment);
+        let from = from.max(since);
+        Ok((from, Expected::read(repository, stream, since, from, position).await?))
     }
 
     /// Where the newest backup of the server's timeline begins.
@@ -252,6 +255,18 @@ impl<'a> Attendant<'a> {
         }
         self.looked_at.insert(stream.timeline);
         Ok(())
+    }
+
+    /// Whether any of the cluster's WAL was ever archived without pause: then a hole is a loss, on a timeline that just
+    /// began as well.
+    async fn archived(&self, identity: &Identity) -> Result<bool> {
+        let repository = &self.opened.repository;
+        for timeline in timelines(repository, identity.system.system_identifier).await? {
+            if is_archived(repository, &shape(identity, Tli(timeline))?).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The server no longer has what comes at `from`: that is a gap, up to where it can go on.
@@ -294,7 +309,7 @@ impl<'a> Attendant<'a> {
         };
         let cause = "the server no longer had it";
         let generation = identity.system.system_identifier;
-        let archived = is_archived(&self.opened.repository, &shape).await?;
+        let archived = self.archived(&identity).await?;
         record::gap(self.context, self.opened, generation, &gap, cause, archived).await?;
         self.summary.gaps.push(gap);
         Ok(())

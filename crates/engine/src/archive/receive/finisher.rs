@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use pgformat::wal::Geometry;
 use repo::{
     Repository,
@@ -70,11 +71,15 @@ impl Finisher {
         }
     }
 
-    /// Lets the segment under way be finished, for as long as `patience`.
-    pub(super) async fn end(self, context: &Context, patience: Duration) {
+    /// Lets the segment under way be finished, for as long as `patience`. Fails as [`Finisher::check`].
+    pub(super) async fn end(self, context: &Context, patience: Duration) -> Result<()> {
         self.jobs.close();
         let waited = context.runtime.clock.sleep(patience);
-        futures::future::select(Box::pin(self.ended.recv()), waited).await;
+        match select(Box::pin(self.ended.recv()), waited).await {
+            Either::Left((Ok(outcome), _)) => outcome,
+            // It was told before, or the next start goes on.
+            Either::Left((Err(_), _)) | Either::Right(_) => Ok(()),
+        }
     }
 }
 

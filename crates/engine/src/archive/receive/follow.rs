@@ -7,12 +7,12 @@ use pgformat::{Lsn, wal::Geometry};
 use repo::{
     Repository,
     session::Session,
-    wal::{WalStream, append_run, assemble, is_done},
+    wal::{Expected, WalStream, append_run, assemble, is_done},
 };
 
 use crate::{
     Error, Result,
-    archive::sealing::{Decision, RUN_BYTES, Sealing, Segment},
+    archive::sealing::{Decision, Part, RUN_BYTES, Sealing},
     event::Event,
     server::{Identity, WalEvent, WalFeed, beside_heartbeats},
 };
@@ -21,6 +21,7 @@ use super::{
     attend::{Attendant, Ended},
     commits::Follow,
     marks::{Marks, Said},
+    record,
     refusals::{Left, check_left},
 };
 
@@ -36,9 +37,9 @@ pub(super) struct Stretch {
     pub(super) identity: Identity,
     pub(super) stream: WalStream,
     pub(super) geometry: Geometry,
-    /// Where the stream begins: `known` is here already, from there to `position`, and has to come again.
+    /// Where the stream begins: what is `known` is here already, from there to `position`, and has to come again.
     pub(super) from: u64,
-    pub(super) known: Vec<u8>,
+    pub(super) known: Expected,
     pub(super) position: u64,
     /// Where the timeline was left for another one.
     pub(super) left: Option<Left>,
@@ -54,17 +55,20 @@ pub(super) struct Follower<'f, 'a> {
     marks: Marks,
     said: Said,
     /// What is not stored yet, and the position of its first byte. It lies ahead of `received` where another receiver's
-    /// run has what we are still to receive.
+    /// run has what we are still to receive; that is `expected` to come.
     open: Vec<u8>,
     open_at: u64,
+    expected: Expected,
     received: u64,
     warned: bool,
+    /// Whether alerts that are over were cleared.
+    cleared: bool,
 }
 
 impl<'f, 'a> Follower<'f, 'a> {
     pub(super) async fn new(
         attendant: &'f mut Attendant<'a>,
-        stretch: Stretch,
+        mut stretch: Stretch,
         feed: Box<dyn WalFeed>,
     ) -> Result<Self> {
         let now = attendant.context.runtime.clock.monotonic();
@@ -79,8 +83,10 @@ impl<'f, 'a> Follower<'f, 'a> {
             said: Said::default(),
             open: Vec::with_capacity(RUN_BYTES),
             open_at: stretch.position,
+            expected: std::mem::take(&mut stretch.known),
             received: stretch.from,
             warned: false,
+            cleared: false,
             attendant,
             stretch,
             feed,
@@ -183,7 +189,7 @@ impl<'f, 'a> Follower<'f, 'a> {
         let stream = self.stretch.stream;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let left = stream.segment_end(self.received).saturating_sub(self.received);
+            let left = stream.done_end(self.received).saturating_sub(self.received);
             let room = self.sealing.room(left).min(rest.len());
             let (now, later) = rest.split_at(room);
             self.compare(now)?;
@@ -218,18 +224,16 @@ impl<'f, 'a> Follower<'f, 'a> {
         Ok(None)
     }
 
-    /// A server that has written other WAL before the place is another one, however much it calls itself the same.
+    /// A server that has written other WAL than is here is another one, however much it calls itself the same.
     fn compare(&self, bytes: &[u8]) -> Result<()> {
-        let at = usize::try_from(self.received.saturating_sub(self.stretch.from)).unwrap_or(usize::MAX);
-        let known = self.stretch.known.get(at..).unwrap_or_default();
-        match known.iter().zip(bytes).position(|(known, sent)| known != sent) {
+        match self.expected.differs(self.received, bytes) {
             None => Ok(()),
-            Some(offset) => Err(Error::Repository(repo::Error::TwoServers {
+            Some(position) => Err(Error::Repository(repo::Error::TwoServers {
                 what: format!(
                     "{} sends other WAL of timeline {} than was received before, from {} on",
                     self.stretch.identity.server,
                     self.stretch.stream.timeline,
-                    Lsn(self.received.saturating_add(offset as u64))
+                    Lsn(position)
                 ),
             })),
         }
@@ -240,11 +244,11 @@ impl<'f, 'a> Follower<'f, 'a> {
         let start = self.received;
         let (commits, stopped) = self.commits.take(start, bytes);
         let end = start.saturating_add(bytes.len() as u64);
-        let segment = match self.stretch.stream.segment_of(end) == end {
-            true => Segment::Ended,
-            false => Segment::GoesOn,
+        let part = match self.stretch.stream.done_start(end) == end {
+            true => Part::Ended,
+            false => Part::GoesOn,
         };
-        self.sealing.took(bytes.len(), commits, segment, self.now());
+        self.sealing.took(bytes.len(), commits, part, self.now());
         if let Some(stop) = stopped
             && !std::mem::replace(&mut self.warned, true)
         {
@@ -257,7 +261,7 @@ impl<'f, 'a> Follower<'f, 'a> {
     }
 
     /// Makes everything durable that has come, then says so to the server. Another receiver may have been there first:
-    /// what it has, it has.
+    /// what it has, it has, and what it has more our server is still to send, the same.
     async fn seal(&mut self) -> Result<()> {
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
@@ -265,23 +269,42 @@ impl<'f, 'a> Follower<'f, 'a> {
             let storing = store_run(repository, session, &self.stretch.stream, at, rest);
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
+            let ours = at.saturating_add(rest.len() as u64);
+            if end > ours {
+                let surplus = Expected::read(repository, &self.stretch.stream, at, ours, end);
+                self.expected = beside_heartbeats(clock, &mut *self.feed, surplus).await??;
+            }
             let covered = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             rest = rest.get(covered..).unwrap_or_default();
             at = end;
         }
-        self.attendant
-            .durable(self.open.len() as u64, &self.stretch, self.received);
+        let stored = self.open.len() as u64;
+        self.attendant.durable(stored, &self.stretch, self.received);
         self.open.clear();
         self.open_at = at.max(self.received);
         self.sealing.sealed();
         self.feed.acknowledge(Lsn(self.received));
+        // Not before: a server that is refused again and again would clear and raise the same alert for ever.
+        if stored > 0 && !std::mem::replace(&mut self.cleared, true) {
+            let clearing = record::clear_alerts(self.attendant.opened);
+            beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, clearing).await?;
+        }
         Ok(())
+    }
+
+    /// Whether the server is where WAL is written. A standby may be cut off from that: that it has no more says nothing.
+    fn knows_the_end(&self) -> bool {
+        !self.stretch.identity.facts.in_recovery
     }
 
     /// Says that nothing more was written, if the server is sure of it; else asks.
     async fn mark(&mut self) -> Result<()> {
         self.seal().await?;
         let now = self.now();
+        if !self.knows_the_end() {
+            self.marks.later(now, self.attendant.options.mark_interval);
+            return Ok(());
+        }
         let Some(at) = self.said.nothing_past(self.received) else {
             self.feed.ask()?;
             // The second answer is what counts; a busy server needs no mark.
@@ -300,7 +323,7 @@ impl<'f, 'a> Follower<'f, 'a> {
     async fn stop(&mut self) -> Result<()> {
         self.seal().await?;
         let until = self.now() + LAST_WORD;
-        while self.said.nothing_past(self.received).is_none() && self.now() < until {
+        while self.knows_the_end() && self.said.nothing_past(self.received).is_none() && self.now() < until {
             if self.feed.ask().is_err() {
                 break;
             }

@@ -1,6 +1,8 @@
 //! Says now and then that all is here that the server had written: an idle server and a dead receiver look alike
 //! otherwise.
 //!
+//! Only a server that is not in recovery is asked: a standby tells what it has, not what was written.
+//!
 //! Invariant: a mark's time is one at which the server had written nothing past its position. What a server says with a
 //! message was true a moment before it put its clock's time in; so the time of one message counts once the next one,
 //! for which it looked again, shows nothing new.
@@ -92,10 +94,12 @@ impl Marks {
         now: Duration,
     ) -> Result<()> {
         self.due = now.saturating_add(self.interval);
-        let newer = self
+        // At the same position also an earlier time counts: the other one was told by a clock that was ahead, and would
+        // speak for a time in which the server may yet write.
+        let news = self
             .newest
-            .is_none_or(|mark| (mark.position.0, mark.at) < (position, at));
-        if newer {
+            .is_none_or(|mark| mark.position.0 <= position && (mark.position.0, mark.at) != (position, at));
+        if news {
             // Of two receivers, one's mark may be there already and go with ours: then the next one says it again.
             self.newest = Some(put_mark(repository, session, stream, position, at, self.newest).await?);
         }

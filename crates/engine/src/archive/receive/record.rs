@@ -129,7 +129,7 @@ pub(super) async fn alert_of(opened: &Opened, error: &Error) {
     alert(opened, name, error.to_string()).await;
 }
 
-/// What an earlier receiver asked attention for is over: WAL comes.
+/// What an earlier receiver asked attention for is over: new WAL came and is here.
 pub(super) async fn clear_alerts(opened: &Opened) {
     for name in ["two-servers", "server-behind", "timeline-behind"] {
         let raised = opened

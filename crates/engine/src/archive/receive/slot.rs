@@ -32,6 +32,8 @@ pub(super) async fn hold(context: &Context, link: &mut dyn WalLink, options: &Op
     if let Some(slot) = &found {
         check(name, slot, &link.identity().server)?;
         if slot.lost {
+            // Before anything is dropped: who is refused finds all as it was.
+            check_limited(link, options)?;
             let what = format!(
                 "the server gave up the slot {} because it held back more WAL than max_slot_wal_keep_size allows; it is made anew",
                 name.as_str()
@@ -51,19 +53,25 @@ pub(super) async fn hold(context: &Context, link: &mut dyn WalLink, options: &Op
     })
 }
 
-async fn make(link: &mut dyn WalLink, name: &SlotName, options: &Options) -> Result<KeptSlot> {
-    if link.identity().facts.slots_are_unlimited && !options.unlimited_slot {
-        return Err(Error::Refused {
-            code: "slot-unlimited",
-            what: format!(
-                "{} would keep all WAL for a slot that nobody reads, until its disk is full (max_slot_wal_keep_size = -1)",
-                link.identity().server
-            ),
-            hint: "Run as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf(); \
-                   or give --slot-unlimited or --no-slot."
-                .into(),
-        });
+fn check_limited(link: &dyn WalLink, options: &Options) -> Result<()> {
+    let identity = link.identity();
+    if !identity.facts.slots_are_unlimited || options.unlimited_slot {
+        return Ok(());
     }
+    Err(Error::Refused {
+        code: "slot-unlimited",
+        what: format!(
+            "{} would keep all WAL for a slot that nobody reads, until its disk is full (max_slot_wal_keep_size = -1)",
+            identity.server
+        ),
+        hint: "Run as a superuser: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf(); \
+               or give --slot-unlimited or --no-slot."
+            .into(),
+    })
+}
+
+async fn make(link: &mut dyn WalLink, name: &SlotName, options: &Options) -> Result<KeptSlot> {
+    check_limited(link, options)?;
     link.create_slot(name).await?;
     link.slot(name).await?.ok_or_else(|| Error::Failed {
         code: "slot-gone",
