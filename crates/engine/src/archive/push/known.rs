@@ -8,10 +8,14 @@ use repo::{
     wal::{WalStream, is_done, read_history},
 };
 
-use crate::{Error, Result, backup::begin::check_generation, database::Opened};
+use crate::{
+    Error, Result,
+    archive::left::{Left, alert_of, hint},
+    backup::begin::check_generation,
+    database::Opened,
+};
 
 use super::file::SegmentFile;
-use crate::archive::left::{Left, alert_of, is_accepted, who_left};
 
 /// What the ledger has to know of a cluster before its WAL is stored.
 #[derive(Debug, Clone, Copy)]
@@ -89,53 +93,33 @@ pub(super) async fn follows_known(repository: &Repository, file: &SegmentFile) -
     }
 }
 
-/// Who left the timeline, the first to leave at the front.
-pub(super) async fn left_by(repository: &Repository, stream: &WalStream) -> Result<Vec<Left>> {
-    let mut left = who_left(repository, stream.generation, stream.timeline).await?;
-    left.sort_by_key(|left| left.at);
-    Ok(left)
-}
-
-/// Refuses a segment that lies past the position at which its timeline was left, and says so in the ledger, once. But
-/// not if a person cleared what was said: then both timelines go on.
+/// Refuses a segment that lies past the position at which its timeline was `left`, and says so in the ledger, once.
 pub(super) async fn check_not_behind(
     repository: &Repository,
     stream: &WalStream,
     start: u64,
     left: &[Left],
 ) -> Result<()> {
-    if left.iter().all(|left| start < left.at) {
-        return Ok(());
-    }
-    let (timeline, generation) = (stream.timeline, stream.generation);
-    let opened = Opened::new(repository.clone()).await?;
-    let refusing = opened
-        .with_state(|state| {
-            let accepted = |left: &&Left| is_accepted(state, generation, timeline, left.child);
-            left.iter().find(|left| start >= left.at && !accepted(left)).copied()
-        })
-        .await;
-    let Some(Left { child, at }) = refusing else {
+    let Some(Left { child, at }) = left.iter().find(|left| start >= left.at) else {
         return Ok(());
     };
+    let (timeline, generation) = (stream.timeline, stream.generation);
     let what = format!(
         "timeline {timeline} was left for timeline {child} at {}; this server still writes it at {}",
-        Lsn(at),
+        Lsn(*at),
         Lsn(start)
     );
     // The refusal stands whether or not it can be written down.
-    let _ = alert(&opened, alert_of(generation, timeline, child), &what).await;
-    let name = &repository.identity().name;
+    let _ = alert(repository, alert_of(generation, timeline, *child), &what).await;
     Err(Error::Refused {
         code: "timeline-behind",
         what,
-        hint: format!(
-            "Stop this server if another was promoted in its place. If timeline {child} is that of a copy which somebody recovered, let the copy archive under another name, and say that this server goes on: `lastgood wal accept {timeline} {name}`."
-        ),
+        hint: hint(timeline, *child, &repository.identity().name),
     })
 }
 
-async fn alert(opened: &Opened, alert: String, text: &str) -> Result<()> {
+async fn alert(repository: &Repository, alert: String, text: &str) -> Result<()> {
+    let opened = Opened::new(repository.clone()).await?;
     if opened
         .with_state(|state| state.alerts().any(|(raised, _)| raised == alert))
         .await

@@ -73,19 +73,27 @@ async fn check(runs: &[u64], late: u64, comes: bool) -> Result<Found> {
     let runtime = testkit::host::runtime();
     let inner: Arc<dyn Store> = location.database("shop", true).unwrap();
     let stream = WalStream::new(7, 1, SEGMENT).unwrap();
-    let repository = Repository::create(inner.clone(), runtime.clone(), "shop", &unlock).await.unwrap();
+    let repository = Repository::create(inner.clone(), runtime.clone(), "shop", &unlock)
+        .await
+        .unwrap();
     let session = repository.begin_session().await.unwrap();
     let mut starts = runs.to_vec();
     starts.push(2 * SEGMENT);
     for (number, start) in starts.iter().enumerate() {
         let end = starts.get(number + 1).map_or(start + 100, |next| *next);
         let bytes = vec![number as u8; (end - start) as usize];
-        append_run(&repository, &session, &stream, *start, &bytes).await.unwrap();
+        append_run(&repository, &session, &stream, *start, &bytes)
+            .await
+            .unwrap();
     }
     let store = Receiving {
         inner,
         late: stream.run_name(late),
-        later: if comes { stream.run_name(2 * SEGMENT) } else { String::new() },
+        later: if comes {
+            stream.run_name(2 * SEGMENT)
+        } else {
+            String::new()
+        },
         arrived: AtomicBool::new(false),
     };
     let repository = Repository::open(Arc::new(store), runtime, &unlock).await.unwrap();
