@@ -1,25 +1,35 @@
 //! Timelines that left another one: what of it has to be here then, and who may still archive it.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use engine::pgformat::Major;
 use testkit::clusters::TestCluster;
 
-use crate::world::{KEEP, World, archived, code, done_segments, marked, segment, sql, stderr, switch, write};
+use crate::world::{
+    KEEP, PATIENCE, World, archived, code, done_segments, marked, segment, set_archive_command, sql, stderr, switch,
+    write,
+};
 
 const MEBIBYTE: u64 = 1 << 20;
 
 /// The history file of a timeline that left timeline 1 at `at`, pushed by the server as its own.
 fn push_history(world: &World, server: &TestCluster, timeline: u32, at: u64) {
+    push_way(world, server, timeline, &[(1, at)]);
+}
+
+/// The same of one that came by way of several, each with the position where it was left.
+fn push_way(world: &World, server: &TestCluster, timeline: u32, way: &[(u32, u64)]) {
     let directory = world.path("histories");
     fs::create_dir_all(&directory).unwrap();
     let path = directory.join(format!("{timeline:08X}.history"));
-    let line = format!(
-        "1\t{:X}/{:X}\tno recovery target specified\n",
-        at >> 32,
-        at & 0xFFFF_FFFF
-    );
-    fs::write(&path, line).unwrap();
+    let lines = way.iter().map(|(parent, at)| {
+        let (high, low) = (at >> 32, at & 0xFFFF_FFFF);
+        format!("{parent}\t{high:X}/{low:X}\tno recovery target specified\n")
+    });
+    fs::write(&path, lines.collect::<String>()).unwrap();
     let pushed = world.push(server, path.to_str().unwrap());
     assert_eq!(code(&pushed), 0, "{}", stderr(&pushed));
 }
@@ -63,25 +73,29 @@ async fn what_a_later_timeline_builds_on_is_a_gap_where_it_is_missing() {
 async fn a_beginning_is_no_end_where_a_later_timeline_left_past_it() {
     let world = World::new();
     let server = world.server(Major::V15, 1, KEEP).await;
-    world.backup(&server);
-    let begins = |start: u64| world.get(&server, &name(1, start), &[]);
-    let last = world.objects("wal").into_iter().rev();
-    let last = last.filter_map(|path| {
-        path.file_name()?
-            .to_str()
-            .map(|text| u64::from_str_radix(text, 16).unwrap())
-    });
-    let last = last.max().unwrap() / MEBIBYTE * MEBIBYTE;
-    let (code, got, said) = begins(last);
+    // A segment begins, and something short is written to it: its last record is not its end.
+    switch(&server).await;
+    sql(&server, "CREATE TABLE public.short ()").await;
+    let started = start(marked(&server, ".ready").last().unwrap()) + MEBIBYTE;
+    let directory = world.path("forged");
+    fs::create_dir_all(&directory).unwrap();
+    let partial = directory.join(format!("{}.partial", name(1, started)));
+    fs::write(&partial, segment(&server, &name(1, started))).unwrap();
+    let pushed = world.push(&server, partial.to_str().unwrap());
+    assert_eq!(code(&pushed), 0, "{}", stderr(&pushed));
+    let get = || world.get(&server, &name(1, started), &[]);
+    let (code, got, said) = get();
     assert_eq!(code, 0, "{said}");
     let got = got.unwrap();
     let length = got.iter().rposition(|byte| *byte != 0).unwrap() as u64;
-    assert!(length + 4096 < MEBIBYTE, "the backup's WAL fills the segment");
-    push_history(&world, &server, 2, last + 512);
-    assert_eq!(begins(last).0, 0);
-    push_history(&world, &server, 3, last + length + 4096);
-    let (code, got, said) = begins(last);
+    assert!(0 < length && length + 8192 < MEBIBYTE, "{length}");
+    // Records are padded to eight bytes.
+    push_history(&world, &server, 2, started + (length & !7));
+    assert_eq!(get().0, 0);
+    push_history(&world, &server, 3, started + length + 4096);
+    let (code, got, said) = get();
     assert_eq!((code, got.is_some()), (200, false), "{said}");
+    assert!(said.contains("timeline 3 left it at"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,8 +111,9 @@ async fn a_stray_history_stops_a_server_only_until_a_person_has_looked() {
     assert_eq!(code(&nothing), 6, "{}", stderr(&nothing));
 
     // Somebody recovered a copy that archives here, too.
-    push_history(&world, &server, 2, first + MEBIBYTE + 512);
-    crate::world::set_archive_command(&server, KEEP).await;
+    let left = first + MEBIBYTE + 512;
+    push_history(&world, &server, 2, left);
+    set_archive_command(&server, KEEP).await;
     write(&server, 2).await;
     switch(&server).await;
     let waiting = marked(&server, ".ready");
@@ -122,15 +137,72 @@ async fn a_stray_history_stops_a_server_only_until_a_person_has_looked() {
         "what was accepted needs no other word"
     );
 
-    // The word was about that timeline. Another one is another question.
-    push_history(&world, &server, 3, first + 2 * MEBIBYTE + 512);
-    sql(&server, "SELECT 1").await;
+    // It opens no door to other bytes.
+    let other = world.path("forged");
+    fs::create_dir_all(&other).unwrap();
+    let mut bytes = segment(&server, &waiting[0]);
+    bytes[5000] ^= 1;
+    fs::write(other.join(&waiting[0]), bytes).unwrap();
+    let refused = world.push(&server, other.join(&waiting[0]).to_str().unwrap());
+    assert_eq!(code(&refused), 1);
+    assert!(
+        stderr(&refused).contains("two servers claim one identity"),
+        "{}",
+        stderr(&refused)
+    );
+    assert!(world.get(&server, &waiting[0], &[]).1.unwrap() == segment(&server, &waiting[0]));
+
+    // What grows out of that copy is no other question.
+    push_way(&world, &server, 3, &[(1, left), (2, left + 4 * MEBIBYTE)]);
     write(&server, 2).await;
     switch(&server).await;
-    let next = marked(&server, ".ready").pop().unwrap();
-    let (refused, said) = push(&next);
+    assert_eq!(push(&marked(&server, ".ready").pop().unwrap()), (0, String::new()));
+
+    // The word was about that timeline. Another one is another question.
+    push_history(&world, &server, 4, left + MEBIBYTE);
+    write(&server, 2).await;
+    switch(&server).await;
+    let (refused, said) = push(&marked(&server, ".ready").pop().unwrap());
     assert_eq!(refused, 1, "{said}");
-    assert!(said.contains("left for timeline 3"), "{said}");
+    assert!(said.contains("left for timeline 4"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_history_stops_a_receiver_only_until_a_person_has_looked() {
+    let world = World::new();
+    let server = world.server(Major::V15, 1, &world.archive_command()).await;
+    write(&server, 2).await;
+    switch(&server).await;
+    archived(&server).await;
+    set_archive_command(&server, KEEP).await;
+    push_history(&world, &server, 2, start(&done_segments(&server)[0]) + MEBIBYTE + 512);
+    write(&server, 2).await;
+    let (repository, key) = (world.path("repository"), world.path("shop.key"));
+    let conninfo = server.conninfo_text();
+    let mut words = vec!["wal", "receive", &conninfo, "--no-slot", "--name", "shop"];
+    words.extend(["--repository", repository.to_str().unwrap()]);
+    words.extend(["--key-file", key.to_str().unwrap()]);
+    let before = world.objects("wal");
+    let refused = world.run(world.folder.path(), &words);
+    assert_eq!(code(&refused), 7, "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("`lastgood wal accept 1 NAME`"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(world.objects("wal"), before);
+
+    let accepted = world.run(world.folder.path(), &["wal", "accept", "1", "shop"]);
+    assert_eq!(code(&accepted), 0, "{}", stderr(&accepted));
+    let mut receiver = world.command(world.folder.path(), &words).spawn().unwrap();
+    let began = Instant::now();
+    while world.objects("wal") == before {
+        assert_eq!(receiver.try_wait().unwrap(), None, "the receiver was refused");
+        assert!(began.elapsed() < PATIENCE, "nothing is received");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

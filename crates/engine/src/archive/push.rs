@@ -8,6 +8,7 @@ mod file;
 mod known;
 mod partial;
 mod segment;
+mod turn;
 
 use std::path::{Path, PathBuf};
 
