@@ -92,10 +92,16 @@ impl Ahead {
         Ok(true)
     }
 
-    /// Whether more should be fetched.
+    /// Whether somebody should go and fetch more: few are left, and nobody is at it.
     pub(super) fn is_short(&self) -> bool {
         let ahead = |name: &String| Parts::of(name).is_some_and(|parts| parts.segment > self.wanted.as_str());
-        self.files().filter(|(name, _)| ahead(name)).count() < FEW
+        self.files().filter(|(name, _)| ahead(name)).count() < FEW && !self.is_being_filled()
+    }
+
+    /// Whoever fetches holds a lock on the directory, and is spared a process that would only find it out.
+    fn is_being_filled(&self) -> bool {
+        let folder = File::open(&self.folder);
+        folder.is_ok_and(|folder| flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
     }
 
     /// Removes everything: the recovery is at its end.
@@ -226,5 +232,35 @@ fn make_folder(path: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.at("create", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_for_more_while_somebody_fetches() {
+        let folder = tempfile::tempdir().unwrap();
+        let ahead = Ahead {
+            folder: folder.path().join(FOLDER),
+            cluster: "c".into(),
+            wanted: "000000010000000000000001".into(),
+            size: SegmentSize::new(1 << 20).unwrap(),
+            length: 1 << 20,
+        };
+        assert!(ahead.is_short());
+        make_folder(&ahead.folder).unwrap();
+        assert!(ahead.is_short());
+        let fetching = File::open(&ahead.folder).unwrap();
+        flock(&fetching, FlockOperation::LockExclusive).unwrap();
+        assert!(!ahead.is_short());
+        drop(fetching);
+        assert!(ahead.is_short());
+        for number in 2..2 + FEW {
+            let name = format!("{number:024X}-c-{}", "0".repeat(64));
+            fs::write(ahead.folder.join(name.replacen("00000000", "00000001", 1)), b"").unwrap();
+        }
+        assert!(!ahead.is_short());
     }
 }
