@@ -3,6 +3,7 @@
 //! Invariant: storing never depends on understanding. Bytes that a server sent are kept whatever is in them; what
 //! cannot be read of them is said in the index, and found when a target is planned.
 
+pub mod accept;
 pub mod get;
 pub mod push;
 pub mod receive;
@@ -10,6 +11,7 @@ pub mod sealing;
 
 mod here;
 mod indexer;
+mod left;
 mod position;
 
 pub use indexer::Indexer;

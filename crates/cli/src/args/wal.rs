@@ -28,6 +28,7 @@ impl Wal {
             WalAct::Receive(_) => "wal receive",
             WalAct::Push(_) => "wal push",
             WalAct::Get(_) => "wal get",
+            WalAct::Accept(_) => "wal accept",
         }
     }
 }
@@ -41,6 +42,8 @@ pub(crate) enum WalAct {
     Push(WalPush),
     /// Deliver a file of WAL; for restore_command
     Get(WalGet),
+    /// Say that a timeline goes on though another one left it
+    Accept(WalAccept),
 }
 
 /// `lastgood wal push`
@@ -88,6 +91,25 @@ pub(crate) struct WalGet {
     /// Fetch the segments after it, ahead of the server
     #[arg(long, hide = true)]
     pub(crate) ahead: bool,
+}
+
+/// `lastgood wal accept`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Where timeline 2 left timeline 1, a server that still writes timeline 1 past that\n\
+    place is refused (`timeline-behind`): it may be an old primary that came back. If it\n\
+    is the one that counts, because somebody recovered a copy of it that archived its\n\
+    history here, `accept 1` says so, and its WAL is taken again. The word is kept in the\n\
+    ledger. It is about the timelines that left until now, not about later ones.\n\nExamples:\n  \
+    lastgood wal accept 1 shop\n  lastgood wal accept 3"
+)]
+pub(crate) struct WalAccept {
+    /// The timeline that goes on, in decimal
+    #[arg(value_name = "TIMELINE", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeline: u32,
+    /// A configured database
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Option<String>,
 }
 
 /// `lastgood wal receive`

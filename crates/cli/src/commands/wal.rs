@@ -1,5 +1,6 @@
 //! `lastgood wal`: the archive of WAL.
 
+mod accept;
 mod called;
 mod get;
 mod push;
@@ -20,5 +21,6 @@ pub(crate) async fn run(run: &Run, args: Wal) -> Result<Outcome> {
         WalAct::Receive(args) => receive::run(run, args).await,
         WalAct::Push(args) => push::run(run, args).await,
         WalAct::Get(args) => get::run(run, args).await,
+        WalAct::Accept(args) => accept::run(run, args).await,
     }
 }

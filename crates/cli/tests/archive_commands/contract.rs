@@ -299,3 +299,31 @@ async fn a_full_disk_loses_nothing_and_with_room_everything_is_stored() {
     archived(&server).await;
     crate::world::compare_all(&world, &server);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_segment_is_stored_before_one_that_comes_before_it() {
+    let (world, server, _) = archiving().await;
+    let stored = world.objects("wal");
+    set_archive_command(&server, KEEP).await;
+    write(&server, 8).await;
+    switch(&server).await;
+    let waiting = marked(&server, ".ready");
+    assert!(waiting.len() >= 8);
+    // The first that waits cannot be stored: what is in its place is damaged.
+    let last = stored
+        .iter()
+        .rfind(|path| path.to_str().unwrap().contains("/done/"))
+        .unwrap();
+    let start = u64::from_str_radix(&waiting[0][16..], 16).unwrap() << 20;
+    let done = last.parent().unwrap().parent().unwrap();
+    let place = done.join(format!("{start:016x}"));
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join(format!("{start:016x}")), b"damaged").unwrap();
+    give_to_server_user(&place);
+    let words = ["wal", "push", &format!("pg_wal/{}", waiting[0]), "shop", "--jobs", "8"];
+    assert_eq!(code(&world.run(server.data_dir(), &words)), 1);
+    assert_eq!(world.objects("wal").len(), stored.len() + 1);
+    fs::remove_dir_all(&place).unwrap();
+    assert_eq!(code(&world.run(server.data_dir(), &words)), 0);
+    assert_eq!(world.objects("wal").len(), stored.len() + waiting.len());
+}

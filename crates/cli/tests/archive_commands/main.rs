@@ -13,4 +13,5 @@ mod contract;
 mod kills;
 mod recoveries;
 mod segments;
+mod timelines;
 mod world;

@@ -198,12 +198,23 @@ async fn segments_fetched_ahead_are_handed_over_only_if_they_are_what_they_promi
         files
     };
     assert!(ahead().len() >= 4, "{:?}", ahead());
-    // One that was damaged, and one that is another segment's under this one's name.
+    // One that was damaged, one that is another segment's under this one's name, and one that somebody brought along with
+    // the time of the one that was here.
     let files = ahead();
     let mut bytes = fs::read(&files[0]).unwrap();
     bytes[9000] ^= 1;
-    fs::write(&files[0], bytes).unwrap();
+    fs::write(&files[0], &bytes).unwrap();
     fs::copy(&files[3], &files[1]).unwrap();
+    let copy = folder.join("copy");
+    fs::write(&copy, &bytes).unwrap();
+    let modified = fs::metadata(&files[2]).unwrap().modified().unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(&copy)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    fs::rename(&copy, &files[2]).unwrap();
     for (number, name) in names.iter().enumerate().skip(1).take(4) {
         assert_eq!(run(name, &["--until", "1:F/0"]), 0, "{number}");
         assert!(

@@ -11,8 +11,8 @@ use std::{
 use engine::pgformat::Major;
 use testkit::clusters::{Options, TestCluster, give_to_server_user, server_user};
 
-/// How long a server may take to archive what a test wrote.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a server may take to archive what a test wrote, and a receiver to receive it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// No archiver before a test wants one: the segments wait.
 pub(crate) const KEEP: &str = "/bin/false";
 

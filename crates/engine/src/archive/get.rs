@@ -4,6 +4,7 @@
 //! absent is said to be; a gap, or anything that could not be looked at, is an error.
 
 mod ahead;
+mod later;
 mod path;
 mod place;
 mod segment;
@@ -22,7 +23,8 @@ use repo::{
 pub use self::{ahead::fetch_ahead, path::Until};
 use crate::{Error, Result, event::Context};
 
-use super::here;
+use self::later::Missed;
+use super::{here, left::Left};
 
 /// What the server asks for.
 #[derive(Debug, Clone)]
@@ -122,11 +124,15 @@ fn absent(why: &str) -> Got {
 }
 
 /// WAL is missing where there must be some.
-fn gap(stream: &WalStream, position: u64, name: &str) -> Error {
+fn gap(stream: &WalStream, position: u64, name: &str, because: Missed) -> Error {
+    let because = match because {
+        Missed::Planned | Missed::Later => String::new(),
+        Missed::Left(Left { child, at }) => format!(", and timeline {child} left it at {}", Lsn(at)),
+    };
     Error::Failed {
         code: "wal-gap",
         what: format!(
-            "WAL of timeline {} is missing at {}: {name} is not in the repository",
+            "WAL of timeline {} is missing at {}: {name} is not in the repository{because}",
             stream.timeline,
             Lsn(position)
         ),

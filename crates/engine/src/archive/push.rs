@@ -8,6 +8,7 @@ mod file;
 mod known;
 mod partial;
 mod segment;
+mod turn;
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,10 @@ use repo::{Repository, session::Session, wal::MAX_HISTORY};
 use self::{file::SegmentFile, known::Cluster};
 use crate::{Error, Result, error::At as _, event::Context};
 
-use super::here;
+use super::{
+    here,
+    left::{Left, not_accepted},
+};
 
 /// What the server asks for.
 #[derive(Debug, Clone)]
@@ -146,8 +150,8 @@ struct Writer {
     block_size: Option<u32>,
     session: OnceCell<Session>,
     known: OnceCell<()>,
-    /// Where another timeline left this one, if one did.
-    left: OnceCell<Option<(u32, u64)>>,
+    /// The timelines that left this one, and past which it may not go on.
+    left: OnceCell<Vec<Left>>,
 }
 
 impl Writer {
@@ -169,10 +173,11 @@ impl Writer {
     /// Judges whether a segment may be stored; asked before anything of it is. All segments of a call are of one
     /// cluster and timeline.
     async fn admitted(&self, file: &SegmentFile) -> Result<()> {
+        let stream = &file.stream;
         let left = self
             .left
-            .get_or_try_init(|| known::left_at(&self.repository, &file.stream));
-        known::check_not_behind(&self.repository, &file.stream, file.start, *left.await?).await?;
+            .get_or_try_init(|| not_accepted(&self.repository, stream.generation, stream.timeline));
+        known::check_not_behind(&self.repository, stream, file.start, left.await?).await?;
         if self.known.is_initialized() || known::follows_known(&self.repository, file).await? {
             return Ok(());
         }

@@ -68,6 +68,7 @@ pub struct State {
     proofs: Vec<Proof>,
     alarms: BTreeMap<u64, Alarm>,
     alerts: BTreeMap<String, u64>,
+    cleared: BTreeMap<String, u64>,
     writers: BTreeMap<String, BTreeSet<String>>,
     requests: BTreeSet<String>,
     imported: BTreeMap<String, (u64, String)>,

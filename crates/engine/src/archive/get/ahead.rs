@@ -1,12 +1,14 @@
 //! Segments fetched before the server asks for them.
 //!
 //! They wait in a directory beside the one that the server wants. Invariant: a file there is handed over only if its
-//! name binds it to this repository, this cluster and the segment that is asked for, and its bytes to the hash in it;
-//! so whatever lies there from another life of the directory is never taken for WAL of this one.
+//! name binds it to this repository, this cluster and the segment that is asked for, and to itself: to the very file that
+//! was written whole, of bytes that were authenticated, since the machine was started, and that nobody wrote to since. So
+//! whatever lies there from another life of the directory, a copy of it or what a crash made of it, is never taken for WAL
+//! of this one. Hashing the bytes again would cost as much as fetching them.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs::{self, File, Metadata},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -30,11 +32,14 @@ const FEW: usize = 5;
 /// What servers call the file that they want a segment in (`RestoreArchivedFile`). Others want one segment and no more.
 const WANTED_BY_SERVERS: &str = "RECOVERYXLOG";
 
+/// A number that is drawn whenever the machine is started: files were not synced, and a crash may have emptied them.
+const START_OF_MACHINE: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The segments that were fetched ahead of one.
 #[derive(Debug)]
 pub(super) struct Ahead {
     folder: PathBuf,
-    /// What the names of this cluster's files in this repository end with, but for their hash.
+    /// What the names of this cluster's files in this repository end with, but for their seal.
     cluster: String,
     wanted: String,
     /// The last segment that may be asked for; those after it are never fetched.
@@ -66,14 +71,16 @@ impl Ahead {
         for (name, path) in self.files() {
             match Parts::of(&name) {
                 Some(parts) if parts.cluster != self.cluster => remove(&path),
-                Some(parts) if parts.segment == segment => found = Some((parts.hash.to_string(), path)),
+                Some(parts) if parts.segment == segment => found = Some((parts.seal.to_string(), path)),
                 // Servers go from older timelines to newer ones and look for a segment on each.
                 Some(parts) if parts.segment.get(8..) < segment.get(8..) => remove(&path),
                 _ => left = true,
             }
         }
-        let Some((hash, path)) = found else { return Ok(false) };
-        if self.hash_of(&path).is_none_or(|found| found != hash) {
+        let Some((seal, path)) = found else { return Ok(false) };
+        let metadata = fs::symlink_metadata(&path).ok();
+        let fits = metadata.filter(|file| file.is_file() && file.len() == self.length);
+        if fits.and_then(|file| seal_of(&file)).is_none_or(|found| found != seal) {
             remove(&path);
             return Ok(false);
         }
@@ -85,10 +92,16 @@ impl Ahead {
         Ok(true)
     }
 
-    /// Whether more should be fetched.
+    /// Whether somebody should go and fetch more: few are left, and nobody is at it.
     pub(super) fn is_short(&self) -> bool {
         let ahead = |name: &String| Parts::of(name).is_some_and(|parts| parts.segment > self.wanted.as_str());
-        self.files().filter(|(name, _)| ahead(name)).count() < FEW
+        self.files().filter(|(name, _)| ahead(name)).count() < FEW && !self.is_being_filled()
+    }
+
+    /// Whoever fetches holds a lock on the directory, and is spared a process that would only find it out.
+    fn is_being_filled(&self) -> bool {
+        let folder = File::open(&self.folder);
+        folder.is_ok_and(|folder| flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
     }
 
     /// Removes everything: the recovery is at its end.
@@ -104,21 +117,6 @@ impl Ahead {
         entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
     }
 
-    /// The hash of a file that has the length of a segment.
-    fn hash_of(&self, path: &Path) -> Option<String> {
-        let mut file = File::open(path).ok()?;
-        if file.metadata().ok()?.len() != self.length {
-            return None;
-        }
-        let (mut hash, mut buffer) = (blake3::Hasher::new(), vec![0; 256 << 10]);
-        loop {
-            match file.read(&mut buffer).ok()? {
-                0 => return Some(hash.finalize().to_hex().to_string()),
-                length => hash.update(buffer.get(..length)?),
-            };
-        }
-    }
-
     fn has(&self, segment: &str) -> bool {
         self.files().any(|(name, _)| {
             Parts::of(&name).is_some_and(|parts| parts.segment == segment && parts.cluster == self.cluster)
@@ -126,18 +124,31 @@ impl Ahead {
     }
 }
 
-/// `<segment>-<system identifier>-<database id>-<BLAKE3>`.
+/// Which file it is, and when it was written to last: BLAKE3, in hex.
+fn seal_of(file: &Metadata) -> Option<String> {
+    let mut seal = blake3::Hasher::new();
+    seal.update(&fs::read(START_OF_MACHINE).ok()?);
+    for number in [file.dev(), file.ino(), file.len()] {
+        seal.update(&number.to_le_bytes());
+    }
+    for number in [file.mtime(), file.mtime_nsec()] {
+        seal.update(&number.to_le_bytes());
+    }
+    Some(seal.finalize().to_hex().to_string())
+}
+
+/// `<segment>-<system identifier>-<database id>-<seal>`.
 struct Parts<'a> {
     segment: &'a str,
     cluster: &'a str,
-    hash: &'a str,
+    seal: &'a str,
 }
 
 impl Parts<'_> {
     fn of(name: &str) -> Option<Parts<'_>> {
         let (segment, rest) = name.split_once('-')?;
-        let (cluster, hash) = rest.rsplit_once('-')?;
-        (segment.len() == 24 && hash.len() == 64).then_some(Parts { segment, cluster, hash })
+        let (cluster, seal) = rest.rsplit_once('-')?;
+        (segment.len() == 24 && seal.len() == 64).then_some(Parts { segment, cluster, seal })
     }
 }
 
@@ -205,12 +216,13 @@ async fn fetch(
     }
     let mut wal = Assembly::new(repository, *stream, start, end);
     let mut file = Placed::begin(&ahead.folder.join(&segment))?;
-    let mut hash = blake3::Hasher::new();
     while let Some(piece) = wal.next().await? {
-        hash.update(&piece.bytes);
         file.write(&piece.bytes)?;
     }
-    let name = format!("{segment}-{}-{}", ahead.cluster, hash.finalize().to_hex());
+    let Some(seal) = seal_of(&file.metadata()?) else {
+        return Ok(false);
+    };
+    let name = format!("{segment}-{}-{seal}", ahead.cluster);
     file.finish_as(&ahead.folder.join(name))?;
     Ok(true)
 }
@@ -220,5 +232,35 @@ fn make_folder(path: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.at("create", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_for_more_while_somebody_fetches() {
+        let folder = tempfile::tempdir().unwrap();
+        let ahead = Ahead {
+            folder: folder.path().join(FOLDER),
+            cluster: "c".into(),
+            wanted: "000000010000000000000001".into(),
+            size: SegmentSize::new(1 << 20).unwrap(),
+            length: 1 << 20,
+        };
+        assert!(ahead.is_short());
+        make_folder(&ahead.folder).unwrap();
+        assert!(ahead.is_short());
+        let fetching = File::open(&ahead.folder).unwrap();
+        flock(&fetching, FlockOperation::LockExclusive).unwrap();
+        assert!(!ahead.is_short());
+        drop(fetching);
+        assert!(ahead.is_short());
+        for number in 2..2 + FEW {
+            let name = format!("{number:024X}-c-{}", "0".repeat(64));
+            fs::write(ahead.folder.join(name.replacen("00000000", "00000001", 1)), b"").unwrap();
+        }
+        assert!(!ahead.is_short());
     }
 }

@@ -60,6 +60,11 @@ impl Placed {
         Ok(())
     }
 
+    /// What the file system says of it.
+    pub(super) fn metadata(&self) -> Result<fs::Metadata> {
+        self.file.metadata().at("look at", &self.staged)
+    }
+
     /// Gives it its name.
     pub(super) fn finish(self) -> Result<()> {
         let path = self.path.clone();

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use repo::{
-    Repository, names,
-    wal::{Assembly, WalStream, is_done},
+    Repository,
+    wal::{Assembly, WalStream},
 };
 
 use crate::Result;
 
-use super::{gap, place::Placed};
+use super::{gap, later, place::Placed};
 
 /// A segment that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -35,19 +35,20 @@ pub(super) enum Found {
     Whole,
     /// Its beginning: the timeline's WAL ends in it, or what a plan needs does. Zeroes follow.
     Tail,
-    /// Nothing, and nothing later on its timeline.
+    /// Nothing, and nothing later that would need it.
     Nothing,
 }
 
 /// Puts the segment at `to`, unless there is nothing of it.
 ///
 /// # Errors
-/// A gap: WAL of it is missing though later WAL is here, or though a plan needs it.
+/// A gap: WAL of it is missing though later WAL is here, or though a plan or a later timeline needs it.
 pub(super) async fn deliver(repository: &Repository, wanted: &Wanted, to: &Path) -> Result<Found> {
     let (stream, end) = (wanted.stream, wanted.end());
     let mut wal = Assembly::new(repository, stream, wanted.start, end);
     let (mut at, mut file) = (wanted.start, None);
-    let missing = loop {
+    let mut missed = None;
+    loop {
         match wal.next().await {
             Ok(Some(piece)) => {
                 let file = match &mut file {
@@ -57,15 +58,17 @@ pub(super) async fn deliver(repository: &Repository, wanted: &Wanted, to: &Path)
                 file.write(&piece.bytes)?;
                 at = piece.end();
             }
-            Ok(None) => break None,
-            Err(repo::Error::Missing { name }) => break Some(name),
+            Ok(None) => break,
+            Err(repo::Error::Missing { name }) => {
+                let Some(because) = later::missed(repository, wanted, at).await? else {
+                    break;
+                };
+                // WAL is stored in order: if what showed that this is missing came just now, this came before it.
+                if missed.replace(at) == Some(at) {
+                    return Err(gap(&stream, at, &name, because));
+                }
+            }
             Err(error) => return Err(error.into()),
-        }
-    };
-    if let Some(name) = missing {
-        let enough = wanted.needed.is_some_and(|needed| at >= needed);
-        if !enough && (wanted.needed.is_some() || anything_after(repository, &stream, at).await?) {
-            return Err(gap(&stream, at, &name));
         }
     }
     let Some(mut file) = file else {
@@ -76,20 +79,5 @@ pub(super) async fn deliver(repository: &Repository, wanted: &Wanted, to: &Path)
     Ok(if at == end { Found::Whole } else { Found::Tail })
 }
 
-/// Whether WAL of the timeline is here that begins after `at`, where a run is missing. What is likely is asked for by
-/// name; a listing that shows something proves it, too.
-async fn anything_after(repository: &Repository, stream: &WalStream, at: u64) -> Result<bool> {
-    let store = repository.store();
-    let next = stream.segment_end(at);
-    if is_done(repository, stream, next).await? || store.head(&stream.run_name(next)).await?.is_some() {
-        return Ok(true);
-    }
-    let timeline = names::wal_timeline(stream.generation, stream.timeline);
-    let open = store.list_after(&timeline, &stream.run_name(at), 1).await?;
-    let done = names::wal_all_done(stream.generation, stream.timeline);
-    if open.first().is_some_and(|first| !first.name.starts_with(&done)) {
-        return Ok(true);
-    }
-    let done = store.list_after(&done, &stream.done_name(at), 1).await?;
-    Ok(!done.is_empty())
-}
+#[cfg(test)]
+mod tests;

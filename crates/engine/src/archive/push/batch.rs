@@ -1,7 +1,8 @@
 //! Further segments that wait, stored by the same call: starting a program for each costs more than storing some.
 //!
-//! Invariant: a segment is marked as done only once it is durable. The server finds that it need not ask for it
-//! (`pgarch.c`: "the archive_command for a previous file may have already marked it done").
+//! Invariants: a segment is marked as done only once it is durable. The server finds that it need not ask for it
+//! (`pgarch.c`: "the archive_command for a previous file may have already marked it done"). And none is stored before those
+//! before it are: whoever reads meanwhile, or after this call was killed, sees WAL that ends, and no hole.
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use crate::{
     workers::{died, watched},
 };
 
-use super::{Pushed, Request, Writer, file::SegmentFile, segment};
+use super::{Pushed, Request, Writer, file::SegmentFile, segment, turn::Turn};
 
 /// The most segments of one call: the server waits for its end, and counts a success for each that it asked for only.
 const SEGMENTS_MAX: usize = 256;
@@ -31,6 +32,7 @@ struct Waiting {
     name: String,
     /// The server's own mark; none for the segment that it asked for, which it marks itself.
     ready: Option<PathBuf>,
+    turn: Turn,
 }
 
 /// What a worker did.
@@ -41,12 +43,13 @@ struct Done {
 
 /// Stores the segment that was asked for, and others that wait.
 pub(super) async fn store(context: &Context, writer: Writer, request: &Request, name: &str) -> Result<Pushed> {
-    let mut queue = vec![Waiting {
+    let first = Waiting {
         path: request.path.clone(),
         name: name.into(),
         ready: None,
-    }];
-    queue.extend(waiting(&request.path, name));
+        turn: Turn::first(),
+    };
+    let queue = waiting(first);
     let jobs = request.jobs.clamp(1, queue.len());
     let (give, take) = async_channel::unbounded();
     for segment in queue {
@@ -100,10 +103,11 @@ async fn work(
         }
         match stored {
             Ok(stored) => {
-                if let Some(ready) = next.ready {
+                if let Some(ready) = &next.ready {
                     // One that is lost means being asked again, and the same bytes succeed.
-                    let _ = fs::rename(&ready, ready.with_extension("done"));
+                    let _ = fs::rename(ready, ready.with_extension("done"));
                 }
+                next.turn.over();
                 let _ = done.send(Ok(Done { asked, stored })).await;
             }
             Err(error) if asked => {
@@ -117,11 +121,28 @@ async fn work(
 
 async fn store_one(writer: &Writer, next: &Waiting) -> Result<bool> {
     let file = SegmentFile::open(&next.path, &next.name)?;
-    segment::store(writer, &file).await
+    segment::store(writer, &file, &next.turn).await
 }
 
-/// The whole segments after `name` on its timeline that the server wants archived, in order.
-fn waiting(path: &Path, name: &str) -> Vec<Waiting> {
+/// `first`, and the whole segments after it on its timeline that the server wants archived, in order.
+fn waiting(first: Waiting) -> Vec<Waiting> {
+    let names = names_after(&first.path, &first.name);
+    let mut queue = vec![first];
+    for (name, ready) in names {
+        let Some(before) = queue.last_mut() else { break };
+        let (path, turn) = (before.path.with_file_name(&name), before.turn.next());
+        queue.push(Waiting {
+            path,
+            name,
+            ready: Some(ready),
+            turn,
+        });
+    }
+    queue
+}
+
+/// The names of those after it, each with the server's mark.
+fn names_after(path: &Path, name: &str) -> Vec<(String, PathBuf)> {
     let Some(directory) = path.parent() else {
         return Vec::new();
     };
@@ -136,10 +157,9 @@ fn waiting(path: &Path, name: &str) -> Vec<Waiting> {
         .collect();
     names.sort_unstable();
     names.truncate(SEGMENTS_MAX - 1);
-    let segments = names.into_iter().map(|name| Waiting {
-        path: directory.join(&name),
-        ready: Some(status.join(format!("{name}.ready"))),
-        name,
-    });
-    segments.collect()
+    let mark = |name: String| {
+        let ready = status.join(format!("{name}.ready"));
+        (name, ready)
+    };
+    names.into_iter().map(mark).collect()
 }

@@ -8,7 +8,12 @@ use repo::{
     wal::{WalStream, is_done, read_history},
 };
 
-use crate::{Error, Result, backup::begin::check_generation, database::Opened};
+use crate::{
+    Error, Result,
+    archive::left::{Left, alert_of, hint},
+    backup::begin::check_generation,
+    database::Opened,
+};
 
 use super::file::SegmentFile;
 
@@ -88,64 +93,42 @@ pub(super) async fn follows_known(repository: &Repository, file: &SegmentFile) -
     }
 }
 
-/// Where another timeline left this one first, if one did that is known here: which one, and at what position.
-pub(super) async fn left_at(repository: &Repository, stream: &WalStream) -> Result<Option<(u32, u64)>> {
-    let mut earliest: Option<(u32, u64)> = None;
-    // As servers look for the newest timeline (`findNewestTimeLine`): up to the first that is not there.
-    for child in stream.timeline.saturating_add(1)..u32::MAX {
-        let Some(content) = read_history(repository, stream.generation, child).await? else {
-            break;
-        };
-        let Ok(history) = History::parse(Tli(child), &content) else {
-            continue;
-        };
-        for switch in history.switches() {
-            let nearer = earliest.is_none_or(|(_, at)| switch.at.0 < at);
-            if switch.parent.0 == stream.timeline && nearer {
-                earliest = Some((child, switch.at.0));
-            }
-        }
-    }
-    Ok(earliest)
-}
-
-/// Refuses a segment that lies past the position at which its timeline was left, and says so in the ledger, once.
+/// Refuses a segment that lies past the position at which its timeline was `left`, and says so in the ledger, once.
 pub(super) async fn check_not_behind(
     repository: &Repository,
     stream: &WalStream,
     start: u64,
-    left: Option<(u32, u64)>,
+    left: &[Left],
 ) -> Result<()> {
-    let Some((child, at)) = left.filter(|(_, at)| start >= *at) else {
+    let Some(Left { child, at }) = left.iter().find(|left| start >= left.at) else {
         return Ok(());
     };
     let (timeline, generation) = (stream.timeline, stream.generation);
     let what = format!(
         "timeline {timeline} was left for timeline {child} at {}; this server still writes it at {}",
-        Lsn(at),
+        Lsn(*at),
         Lsn(start)
     );
     // The refusal stands whether or not it can be written down.
-    let _ = alert(repository, &format!("timeline-behind-{generation}-{timeline}"), &what).await;
+    let _ = alert(repository, alert_of(generation, timeline, *child), &what).await;
     Err(Error::Refused {
         code: "timeline-behind",
         what,
-        hint: "Stop this server if another was promoted in its place; else protect it under another name with `lastgood init`."
-            .into(),
+        hint: hint(timeline, *child, &repository.identity().name),
     })
 }
 
-async fn alert(repository: &Repository, id: &str, text: &str) -> Result<()> {
+async fn alert(repository: &Repository, alert: String, text: &str) -> Result<()> {
     let opened = Opened::new(repository.clone()).await?;
     if opened
-        .with_state(|state| state.alerts().any(|(alert, _)| alert == id))
+        .with_state(|state| state.alerts().any(|(raised, _)| raised == alert))
         .await
     {
         return Ok(());
     }
     opened.begin_session().await?;
     let entry = Entry::AlertRaised {
-        alert: id.into(),
+        alert,
         severity: Severity::Critical,
         text: text.into(),
     };

@@ -1,7 +1,7 @@
 //! The last segment of a timeline that was left (`<segment>.partial`), as far as there is WAL in it.
 
 use pgformat::{Lsn, wal::Walker};
-use repo::wal::{Assembly, append_run, contiguous_end};
+use repo::wal::{Assembly, WAL_FRAME, append_run, contiguous_end};
 
 use crate::{Error, Result};
 
@@ -9,6 +9,9 @@ use super::{Writer, file::SegmentFile};
 
 /// The most that is stored as one run.
 const RUN_BYTES: u64 = 4 << 20;
+/// The most of one record that is held to find its end; of a longer one nothing is taken. The timeline that left this one
+/// brings the whole segment along, up to where it left.
+const RECORD_BYTES: usize = 8 << 20;
 
 /// Stores what is missing of the file's whole records, as open runs; whether something was.
 pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
@@ -49,13 +52,15 @@ fn valid_end(file: &SegmentFile) -> Result<u64> {
     };
     let mut walker = Walker::new(file.geometry, Lsn(file.start)).map_err(odd)?;
     walker = walker.of_major(file.major).of_system(file.stream.generation);
-    let (mut stopped, mut ended) = (None, file.start);
-    file.read(file.start, file.end(), |_, piece| {
-        if stopped.is_none() {
+    let (mut stopped, mut ended, mut at) = (None, file.start, file.start);
+    while at < file.end() && stopped.is_none() && held(&walker) <= RECORD_BYTES {
+        let next = file.end().min(at.saturating_add(WAL_FRAME as u64));
+        file.read(at, next, |_, piece| {
             stopped = walker.feed(piece, |record| ended = record.end.0).err();
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })?;
+        at = next;
+    }
     let end = match (walker.leading_left(), walker.tail(), stopped) {
         (1.., _, _) => file.start,
         (0, Some(tail), _) => tail.lsn.0,
@@ -64,6 +69,12 @@ fn valid_end(file: &SegmentFile) -> Result<u64> {
     };
     // A record that switches segments ends with this one; nothing lies past the file.
     Ok(end.max(ended).min(file.end()))
+}
+
+/// Bytes of a record that has not ended yet.
+fn held(walker: &Walker) -> usize {
+    let open = walker.tail().map_or(0, |tail| tail.bytes.len());
+    open.max(walker.leading().len())
 }
 
 /// Compares the file with what is stored of its segment, up to `end`.

@@ -5,14 +5,15 @@ use repo::wal::{DoneDraft, MAX_RUN, finish_segment, read_index, read_run};
 use crate::{Error, Result};
 use repo::wal::Finish as _;
 
-use super::{Writer, file::SegmentFile};
+use super::{Writer, file::SegmentFile, turn::Turn};
 
 /// Stores what is missing of the segment. `Ok` promises that another process, opening the repository afresh, reads
-/// back these bytes; whether something had to be written is said.
+/// back these bytes; whether something had to be written is said. It is made ready at once, and stored when its turn
+/// comes.
 ///
 /// # Errors
 /// [`repo::Error::TwoServers`] if other bytes are stored for it. Nothing is overwritten.
-pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
+pub(super) async fn store(writer: &Writer, file: &SegmentFile, turn: &Turn) -> Result<bool> {
     let (repository, stream) = (&writer.repository, &file.stream);
     let open = check_open_runs(writer, file).await?;
     let mut indexer = file.indexer()?;
@@ -39,11 +40,15 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
             indexer.bytes(at, piece);
             Ok(draft.bytes(piece)?)
         })?;
-        draft.finish(&indexer.index())?.store(repository, stream).await?;
+        let sealed = draft.finish(&indexer.index())?;
+        if !written {
+            turn.comes().await?;
+        }
+        sealed.store(repository, stream).await?;
         written = true;
     }
     if open {
-        // Only tidying: a receiver or the next backup does it if this fails.
+        // Only tidying: what stays takes room, and readers take the finished runs.
         let mut indexer = file.indexer()?;
         let session = writer.session().await?;
         let _ = finish_segment(repository, session, stream, file.start, &mut indexer).await;

@@ -1,66 +1,41 @@
 //! Servers from which nothing may be taken: each would put two histories into one.
 
-use pgformat::{Lsn, Tli, history::History};
-use repo::{
-    Repository,
-    wal::{read_history, timelines},
+use pgformat::Lsn;
+use repo::Repository;
+
+pub(super) use crate::archive::left::Left;
+use crate::{
+    Error, Result,
+    archive::left::{hint, not_accepted},
+    server::Identity,
 };
 
-use crate::{Error, Result, server::Identity};
-
-/// How far past the newest timeline of which WAL is here, histories are looked for.
-const LOOK_AHEAD: u32 = 4;
-
-/// Where a timeline was left for another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Left {
-    pub(super) at: Lsn,
-    pub(super) to: Tli,
-}
-
-/// Where the timeline that the server writes was left, as far as is known here: past it the server must not be.
+/// Where the timeline that the server writes was left for another one, as far as is known here: past it the server must
+/// not be, unless a person said that both go on.
 pub(super) async fn left(repository: &Repository, identity: &Identity) -> Result<Option<Left>> {
-    let (generation, own) = (identity.system.system_identifier, identity.system.timeline);
-    let known = timelines(repository, generation).await?;
-    let newest = known.last().copied().unwrap_or(own.0).max(own.0);
-    let mut found: Option<Left> = None;
-    for timeline in own.0.saturating_add(1)..=newest.saturating_add(LOOK_AHEAD) {
-        let Some(content) = read_history(repository, generation, timeline).await? else {
-            continue;
-        };
-        let Ok(history) = History::parse(Tli(timeline), &content) else {
-            continue;
-        };
-        for switch in history.switches().iter().filter(|switch| switch.parent == own) {
-            if found.is_none_or(|found| switch.at < found.at) {
-                found = Some(Left {
-                    at: switch.at,
-                    to: Tli(timeline),
-                });
-            }
-        }
-    }
-    Ok(found)
+    let (generation, own) = (identity.system.system_identifier, identity.system.timeline.0);
+    let left = not_accepted(repository, generation, own).await?;
+    Ok(left.first().copied())
 }
 
 /// Refuses a server that went on, past `left`, on a timeline that others have left.
 pub(super) fn check_left(identity: &Identity, left: Option<Left>, reached: Lsn) -> Result<()> {
     match left {
-        Some(left) if reached > left.at => Err(timeline_behind(identity, left, reached)),
+        Some(left) if reached.0 > left.at => Err(timeline_behind(identity, left, reached)),
         _ => Ok(()),
     }
 }
 
-fn timeline_behind(identity: &Identity, left: Left, reached: Lsn) -> Error {
+fn timeline_behind(identity: &Identity, Left { at, child }: Left, reached: Lsn) -> Error {
     let own = identity.system.timeline;
     Error::Conflict {
         code: "timeline-behind",
         what: format!(
-            "{} writes timeline {own} at {reached}, but timeline {} went on from {} in its place: two servers write for one cluster",
-            identity.server, left.to, left.at
+            "{} writes timeline {own} at {reached}, but timeline {child} went on from {} in its place: two servers write for one cluster",
+            identity.server,
+            Lsn(at)
         ),
-        hint: "Stop this server: it is an old primary. Rewind it with pg_rewind, or make it a standby of the new one."
-            .into(),
+        hint: hint(own.0, child, "NAME"),
     }
 }
 

@@ -164,11 +164,14 @@ impl State {
             }
             Entry::PolicySet { policy, .. } => self.policy = Some(policy),
             Entry::AlertRaised { alert, .. } => {
+                self.cleared.remove(&alert);
                 self.alerts.insert(alert, n);
             }
             Entry::AlertCleared { alert, .. } => {
                 self.alarms.retain(|_, alarm| alarm.id() != alert);
-                self.alerts.remove(&alert);
+                if self.alerts.remove(&alert).is_some() {
+                    self.cleared.insert(alert, n);
+                }
             }
             Entry::WriterAdmitted { writer, kinds, .. } => {
                 self.writers.insert(writer, kinds.into_iter().collect());

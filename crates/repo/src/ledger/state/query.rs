@@ -140,4 +140,9 @@ impl State {
     pub fn alerts(&self) -> impl Iterator<Item = (&str, u64)> {
         self.alerts.iter().map(|(alert, n)| (alert.as_str(), *n))
     }
+
+    /// The entry that cleared an alert; none if it was never raised, or was raised again since.
+    pub fn cleared(&self, alert: &str) -> Option<u64> {
+        self.cleared.get(alert).copied()
+    }
 }

@@ -357,6 +357,30 @@ fn while_an_entry_cannot_be_read_nothing_is_collected_until_a_person_clears_it()
 }
 
 #[test]
+fn an_alert_counts_as_cleared_only_after_it_was_raised_and_until_it_is_raised_again() {
+    let raised = Entry::AlertRaised {
+        alert: "timeline-behind".into(),
+        severity: crate::ledger::Severity::Critical,
+        text: "timeline 1 was left".into(),
+    };
+    let cleared = Entry::AlertCleared {
+        alert: "timeline-behind".into(),
+        by: "operator".into(),
+    };
+    let clears = |entries: &[&Entry]| {
+        let entries: Vec<Entry> = entries.iter().map(|entry| (*entry).clone()).collect();
+        after(&entries).0.cleared("timeline-behind")
+    };
+    assert_eq!(clears(&[]), None);
+    assert_eq!(clears(&[&cleared]), None);
+    assert_eq!(clears(&[&cleared, &raised]), None);
+    let n = clears(&[&raised, &cleared]);
+    assert!(n.is_some());
+    assert_eq!(clears(&[&raised, &cleared, &cleared]), n);
+    assert_eq!(clears(&[&raised, &cleared, &raised]), None);
+}
+
+#[test]
 fn an_entry_that_does_not_continue_the_one_before_counts_and_raises_an_alarm() {
     let mut state = State::new();
     let mut first = record(1, "host", start("a"));
