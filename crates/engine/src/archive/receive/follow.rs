@@ -264,7 +264,7 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
             let storing = store_run(
-                &self.attendant.context,
+                self.attendant.context,
                 repository,
                 session,
                 &self.stretch.stream,
