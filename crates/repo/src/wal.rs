@@ -103,9 +103,10 @@ impl WalStream {
         names::wal_run(self.generation, self.timeline, self.segment_of(start), start)
     }
 
-    /// The name of the object that held what is missing from `from` to before `to`, or the first part of it.
+    /// The name of the object that held what is missing from `from` to before `to`, or the first part of it: where all that
+    /// is left of a stretch is missing, its finished run.
     pub fn missing_name(&self, from: u64, to: u64) -> String {
-        match self.done_start(from) == from && to >= self.done_end(from) {
+        match to >= self.done_end(from) {
             true => self.done_name(from),
             false => self.run_name(from),
         }

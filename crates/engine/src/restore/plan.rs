@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
+    archive::damaged,
     database::Opened,
     event::Context,
     list,
@@ -196,7 +197,11 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         return Err(opened.find(None).await.err().unwrap_or(Error::Interrupted));
     };
     loop {
-        let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await?;
+        let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await;
+        if let Err(error) = &target {
+            damaged::remember(opened, error).await;
+        }
+        let target = target?;
         let found = opened.find(Some(&target.backup)).await?;
         match super::manifest(opened, &found).await {
             Ok(manifest) => {

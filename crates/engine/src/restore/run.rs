@@ -16,7 +16,7 @@ use pgformat::{
 };
 use serde::Serialize;
 
-use crate::{Error, Result, database::Opened, error::At as _, event::Context};
+use crate::{Error, Result, archive::damaged, database::Opened, error::At as _, event::Context};
 
 use super::{
     Plan, Request, Running,
@@ -101,6 +101,7 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
         Ok(written) => Ok(written),
         Err(error) => {
             claim.give_up();
+            damaged::remember(opened, &error).await;
             Err(error)
         }
     }

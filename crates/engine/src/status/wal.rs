@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    archive::damaged,
     database::Opened,
     event::Context,
     target::{self, Window},
@@ -34,7 +35,10 @@ pub(super) async fn look(context: &Context, opened: &Opened, newest: Option<&str
     let alerts: Vec<String> = opened
         .with_state(|state| {
             // Whether a gap matters still, the window tells.
-            let others = state.alerts().filter(|(alert, _)| !alert.starts_with("wal-gap-"));
+            let shown = ["wal-gap-", damaged::ALERT];
+            let others = state
+                .alerts()
+                .filter(|(alert, _)| !shown.iter().any(|prefix| alert.starts_with(prefix)));
             others.map(|(alert, n)| format!("alert {alert} (entry {n})")).collect()
         })
         .await;

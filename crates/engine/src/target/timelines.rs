@@ -9,7 +9,7 @@ use repo::{
     wal::{Coverage, WalStream, coverage, is_archived, known_end, read_history, timelines},
 };
 
-use crate::{Error, Result, database::Opened, event::Context, list::Backup, restore};
+use crate::{Error, Result, archive::damaged, database::Opened, event::Context, list::Backup, restore};
 
 /// What is known of the cluster's WAL.
 pub(crate) struct Timelines {
@@ -114,7 +114,9 @@ impl Timelines {
         for timeline in timelines(&repository, generation).await? {
             let stream = WalStream::new(generation, timeline, segment_size)?;
             known.insert(timeline, known_end(&repository, &stream).await?);
-            here.insert(timeline, coverage(&repository, &stream).await?);
+            let mut stretches = coverage(&repository, &stream).await?;
+            damaged::take_out(opened, &stream, &mut stretches).await?;
+            here.insert(timeline, stretches);
             if is_archived(&repository, &stream).await? {
                 archived.insert(timeline);
             }

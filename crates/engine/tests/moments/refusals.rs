@@ -10,6 +10,7 @@ use engine::{
 
 use crate::{
     archive::archive,
+    damage::forget,
     server, state_at,
     workload::{self, noise},
     world::World,
@@ -122,6 +123,7 @@ async fn a_hole_in_the_wal_is_named_and_nothing_is_restored_over_it() {
     ];
     for (number, damage) in damages.into_iter().enumerate() {
         store.put_new(middle, damage.into()).await.unwrap();
+        forget(&world).await;
         let mut request = world.request(&format!("damaged-{number}"));
         request.at = At::Lsn(last[2].lsn);
         let planned = restore::plan(&world.context, &opened, &request).await;
