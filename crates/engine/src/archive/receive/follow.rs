@@ -21,7 +21,7 @@ use super::{
     attend::{Attendant, Ended},
     commits::Follow,
     marks::{Marks, Said},
-    record,
+    presence, record,
     refusals::{Left, check_left},
 };
 
@@ -266,7 +266,12 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
-            let storing = store_run(repository, session, &self.stretch.stream, at, rest);
+            let storing = async {
+                presence::check(repository).await?;
+                let end = store_run(repository, session, &self.stretch.stream, at, rest).await?;
+                // Only what lies in the repository itself is durable.
+                presence::check(repository).await.map(|()| end)
+            };
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
             let ours = at.saturating_add(rest.len() as u64);
@@ -312,9 +317,11 @@ impl<'f, 'a> Follower<'f, 'a> {
             return Ok(());
         };
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
-        let putting = self
-            .marks
-            .put(repository, session, &self.stretch.stream, (self.received, at), now);
+        let putting = async {
+            presence::check(repository).await?;
+            let (stream, mark) = (&self.stretch.stream, (self.received, at));
+            self.marks.put(repository, session, stream, mark, now).await
+        };
         beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, putting).await??;
         Ok(())
     }
