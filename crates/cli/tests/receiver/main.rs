@@ -10,6 +10,7 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+mod away;
 mod crashes;
 mod network;
 mod order;
