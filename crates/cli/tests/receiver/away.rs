@@ -17,10 +17,13 @@ async fn a_repository_that_was_away_is_received_into_again_and_nothing_acknowled
     let mut receiver = world.receive();
     world.goes_on(&mut receiver).await;
 
-    // What has come of a whole segment is still to be finished when the repository goes.
+    // Segments that take a while to be finished have come whole when the repository goes.
     let session = world.server.session().await;
-    let switch = "SELECT pg_catalog.pg_switch_wal()";
-    session.execute("end a segment", switch).await.unwrap();
+    let noise = "CREATE TABLE public.noise AS SELECT gen_random_uuid() AS a, gen_random_uuid() AS b
+                   FROM pg_catalog.generate_series(1, 300000)";
+    for work in [noise, "SELECT pg_catalog.pg_switch_wal()"] {
+        session.execute("write WAL", work).await.unwrap();
+    }
     session.close().await;
     let told = world.goes_on(&mut receiver).await;
     let (at, away) = (world.path("repository"), world.path("elsewhere"));
