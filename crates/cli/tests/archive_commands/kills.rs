@@ -1,57 +1,24 @@
-//! `wal push` killed at random moments.
+//! `wal push` and `wal get` killed at random moments.
+//!
+//! `LASTGOOD_SEED=17` chooses the moments again.
 
-use std::time::{Duration, Instant};
+mod fetches;
+mod processes;
+mod pushes;
 
-use engine::pgformat::Major;
+use std::hash::{BuildHasher, Hasher};
+
 use testkit::sim::Random;
 
-use crate::world::{KEEP, World, code, marked, segment, stderr, switch, write};
+/// So many of each 20 kills there are to be; at least one.
+fn share(of_twenty: u64) -> u64 {
+    let chosen = std::env::var("LASTGOOD_KILLS").ok().and_then(|text| text.parse().ok());
+    (chosen.unwrap_or(20u64) * of_twenty).div_ceil(20).max(1)
+}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_missing() {
-    let kills = std::env::var("LASTGOOD_KILLS").ok().and_then(|text| text.parse().ok());
-    let kills: u64 = kills.unwrap_or(12);
-    let mut random = Random::new(7);
-    let mut killed = 0;
-    let mut whole = Duration::from_millis(300);
-    for _ in 0..kills.div_ceil(6) {
-        let world = World::new();
-        let server = world.server(Major::V15, 1, KEEP).await;
-        write(&server, 16).await;
-        switch(&server).await;
-        let all = marked(&server, ".ready");
-        for _ in 0..6 {
-            let Some(first) = marked(&server, ".ready").first().cloned() else {
-                break;
-            };
-            let path = format!("pg_wal/{first}");
-            let mut child = world
-                .command(server.data_dir(), &["wal", "push", &path, "shop"])
-                .spawn()
-                .unwrap();
-            tokio::time::sleep(Duration::from_micros(random.below(whole.as_micros() as u64))).await;
-            child.kill().unwrap();
-            killed += u64::from(child.wait().unwrap().code().is_none());
-            // Whatever the server would no longer ask for is here.
-            for done in all.iter().filter(|name| !marked(&server, ".ready").contains(name)) {
-                let (code, got, said) = world.get(&server, done, &[]);
-                assert_eq!(code, 0, "{done}: {said}");
-                assert!(got.unwrap() == segment(&server, done));
-            }
-        }
-        let began = Instant::now();
-        let last = world.push(&server, &format!("pg_wal/{}", all[0]));
-        assert_eq!(code(&last), 0, "{}", stderr(&last));
-        whole = began
-            .elapsed()
-            .clamp(Duration::from_millis(30), Duration::from_millis(300));
-        for name in &all {
-            assert!(
-                world.get(&server, name, &[]).1.unwrap() == segment(&server, name),
-                "{name}"
-            );
-        }
-    }
-    println!("{killed} of {kills} pushes were killed");
-    assert!(killed > 0, "no push was killed in time");
+fn random() -> Random {
+    let chosen = std::env::var("LASTGOOD_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = chosen.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+    println!("replay with LASTGOOD_SEED={seed}");
+    Random::new(seed)
 }

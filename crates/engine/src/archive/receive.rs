@@ -10,6 +10,7 @@ mod finisher;
 mod follow;
 mod marks;
 mod patience;
+mod presence;
 mod record;
 mod refusals;
 mod slot;
@@ -179,7 +180,12 @@ async fn receive(
                 context.warn("receive-stopped-early", format!("while stopping: {error}"));
                 return Ok(());
             }
-            Err(error) => patience.after(context, error)?,
+            Err(error) => {
+                if matches!(error, Error::Repository(_)) {
+                    attendant.looks_again();
+                }
+                patience.after(context, error)?
+            }
         };
         if unless_stopped(context, context.runtime.clock.sleep(wait))
             .await

@@ -25,7 +25,7 @@ use super::{
     finisher::{Finisher, complete},
     follow::{Follower, Stretch},
     patience::{Patience, unless_stopped},
-    record,
+    presence, record,
     refusals::{check_ahead, check_left, left},
     slot,
 };
@@ -111,11 +111,14 @@ impl<'a> Attendant<'a> {
         let generation = identity.system.system_identifier;
         check_generation(self.opened, generation).await?;
         let repository = &self.opened.repository;
+        presence::check(repository).await?;
         let history = self.history(&mut *link, &identity).await?;
         let left = left(repository, &identity).await?;
         check_left(&identity, left, identity.system.flushed)?;
         let held = slot::hold(self.context, &mut *link, self.options).await?;
         let place = self.place(&identity, &history, held.restart).await?;
+        // What seemed absent may only have been away.
+        presence::check(repository).await?;
         let own = place.timeline == identity.system.timeline;
         if own && Lsn(place.position) > identity.system.flushed {
             // Another receiver may have stored what the server wrote since it was asked.
@@ -248,7 +251,12 @@ impl<'a> Attendant<'a> {
             .await
     }
 
-    /// Complete segments that a killed receiver left as they came.
+    /// The repository failed: segments may have been given up for the same reason.
+    pub(super) fn looks_again(&mut self) {
+        self.looked_at.clear();
+    }
+
+    /// Complete segments that were left as they came, by a killed receiver or while the repository was away.
     async fn finish_complete(&mut self, stream: &WalStream, geometry: Geometry) -> Result<()> {
         if self.looked_at.contains(&stream.timeline) {
             return Ok(());
@@ -319,6 +327,7 @@ impl<'a> Attendant<'a> {
         let cause = "the server no longer had it";
         let generation = identity.system.system_identifier;
         let archived = self.archived(&identity).await?;
+        presence::check(&self.opened.repository).await?;
         record::gap(self.context, self.opened, generation, &gap, cause, archived).await?;
         self.summary.gaps.push(gap);
         Ok(())

@@ -1,6 +1,7 @@
 //! Turns complete segments into finished ones, beside the stream.
 //!
-//! A segment that is not finished now is finished at the next start: nothing depends on it but its index.
+//! A segment that is not finished now is finished at the next start, or when the repository is back: nothing depends on
+//! it but its index.
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use repo::{
 };
 
 use crate::{Result, archive::Indexer, event::Context, workers::watched};
+
+use super::presence;
 
 /// The most segments that may wait. More are left to the next start; a receiver that is so far behind has other
 /// sorrows.
@@ -96,13 +99,21 @@ async fn finish_all(
                 return Ok(());
             }
             let mut indexer = indexer(repository, &job, last.take()).await?;
-            match finish_segment(repository, session, &job.stream, job.segment, &mut indexer).await {
+            let finished = async {
+                presence::check(repository).await?;
+                finish_segment(repository, session, &job.stream, job.segment, &mut indexer).await
+            };
+            match finished.await {
                 Ok(()) => {
                     last = Some((job.stream, indexer));
                     break;
                 }
                 Err(error @ repo::Error::TwoServers { .. }) => return Err(error.into()),
-                Err(error) if error.is_transient() && attempt < TRIES => context.runtime.clock.sleep(PAUSE).await,
+                Err(error)
+                    if attempt < TRIES && (error.is_transient() || presence::check(repository).await.is_err()) =>
+                {
+                    context.runtime.clock.sleep(PAUSE).await;
+                }
                 Err(error) => {
                     let name = job.stream.done_name(job.segment);
                     let what = format!("{name} could not be made of the WAL that was received: {error}");

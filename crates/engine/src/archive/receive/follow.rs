@@ -17,13 +17,16 @@ use super::{
     attend::{Attendant, Ended},
     commits::Follow,
     marks::{Marks, Said},
-    record,
+    presence, record,
     refusals::{Left, check_left},
     store::store_run,
 };
 
 /// How often is looked whether to stop, and whether a segment's finishing failed.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a server says nothing before it is listened to without a pause: longer than it is silent while it is busy,
+/// and shorter than a stream takes to ask whether it lives.
+const QUIET: Duration = Duration::from_secs(10);
 /// How long the server has, at the stop, to say that nothing more was written.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long a server is let be that does not fall silent enough for a mark.
@@ -57,6 +60,8 @@ pub(super) struct Follower<'f, 'a> {
     open_at: u64,
     expected: Expected,
     received: u64,
+    /// When the server said something last.
+    heard: Duration,
     warned: bool,
     /// Whether alerts that are over were cleared.
     cleared: bool,
@@ -82,6 +87,7 @@ impl<'f, 'a> Follower<'f, 'a> {
             open_at: stretch.position,
             expected: std::mem::take(&mut stretch.known),
             received: stretch.from,
+            heard: now,
             warned: false,
             cleared: false,
             attendant,
@@ -115,7 +121,7 @@ impl<'f, 'a> Follower<'f, 'a> {
             if now >= self.marks.due() {
                 self.mark().await?;
             }
-            let mut until = (now + LOOK).min(self.marks.due().max(now));
+            let mut until = self.marks.due().max(now);
             match self.sealing.decide(now) {
                 Decision::Seal => self.seal().await?,
                 Decision::WaitUntil(at) => until = until.min(at),
@@ -132,17 +138,26 @@ impl<'f, 'a> Follower<'f, 'a> {
         self.attendant.context.runtime.clock.monotonic()
     }
 
-    /// What comes next, if it comes by `until`.
+    /// What comes next, if it comes by `until`; looks up now and then. To a server that says nothing it listens without
+    /// a pause: the stream takes its time to find that a connection has fallen silent, and would begin anew each time.
     async fn next(&mut self, until: Duration) -> Result<Option<WalEvent>> {
-        let patience = self
-            .attendant
-            .context
-            .runtime
-            .clock
-            .sleep(until.saturating_sub(self.now()));
-        match select(self.feed.next(), patience).await {
-            Either::Left((event, _)) => Ok(Some(event?)),
-            Either::Right(_) => Ok(None),
+        let (context, finisher) = (self.attendant.context, self.attendant.finisher);
+        let clock = &context.runtime.clock;
+        let quiet = clock.monotonic().saturating_sub(self.heard) >= QUIET;
+        let mut next = self.feed.next();
+        loop {
+            let patience = clock.sleep(until.saturating_sub(clock.monotonic()).min(LOOK));
+            match select(next, patience).await {
+                Either::Left((event, _)) => {
+                    self.heard = clock.monotonic();
+                    return Ok(Some(event?));
+                }
+                Either::Right(((), waiting)) => next = waiting,
+            }
+            finisher.check()?;
+            if !quiet || clock.monotonic() >= until || context.stop.check().is_err() {
+                return Ok(None);
+            }
         }
     }
 
@@ -263,14 +278,13 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
-            let storing = store_run(
-                self.attendant.context,
-                repository,
-                session,
-                &self.stretch.stream,
-                at,
-                rest,
-            );
+            let storing = async {
+                presence::check(repository).await?;
+                let (context, stream) = (self.attendant.context, &self.stretch.stream);
+                let end = store_run(context, repository, session, stream, at, rest).await?;
+                // Only what lies in the repository itself is durable.
+                presence::check(repository).await.map(|()| end)
+            };
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
             let ours = at.saturating_add(rest.len() as u64);
@@ -316,9 +330,11 @@ impl<'f, 'a> Follower<'f, 'a> {
             return Ok(());
         };
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
-        let putting = self
-            .marks
-            .put(repository, session, &self.stretch.stream, (self.received, at), now);
+        let putting = async {
+            presence::check(repository).await?;
+            let (stream, mark) = (&self.stretch.stream, (self.received, at));
+            self.marks.put(repository, session, stream, mark, now).await
+        };
         beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, putting).await??;
         Ok(())
     }
