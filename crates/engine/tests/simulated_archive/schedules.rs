@@ -169,8 +169,8 @@ impl Cast {
         }
     }
 
-    /// All die, come again on a store without faults, and get to the end.
-    fn come_to_the_end(&mut self, when: &str) {
+    /// All die.
+    fn stop(&self) {
         for process in self
             .receiver
             .iter()
@@ -180,6 +180,10 @@ impl Cast {
         {
             process.kill();
         }
+    }
+
+    /// They come again on a store without faults, and get to the end.
+    fn come_to_the_end(&mut self, when: &str) {
         assert_eq!(
             *self.said.lock().unwrap(),
             Vec::<String>::new(),
@@ -216,6 +220,14 @@ fn simulate(seed: u64) -> (String, Counts) {
         cast.disturb(written);
     }
     world.store.set_faults(Faults::NONE);
+    cast.stop();
+    // Before anybody mends anything: what was promised is here already.
+    let told = Witness {
+        cluster: world.cluster.clone(),
+        directories: cast.directories.clone(),
+        backups: cast.taken.lock().unwrap().clone(),
+    };
+    judge::promises_are_kept(&world, &told, &when);
     cast.come_to_the_end(&when);
     let mut witness = Witness {
         cluster: world.cluster.clone(),
