@@ -5,7 +5,10 @@
 //! Invariant: no byte between where archiving began and the place is left out, unless the ledger says that it will never be
 //! here.
 
-use pgformat::{Lsn, Tli, history::History};
+use pgformat::{
+    Lsn, Tli,
+    history::{History, Range},
+};
 use repo::wal::WalStream;
 
 /// WAL that will never be here: from the first position to before the second.
@@ -38,12 +41,13 @@ pub(super) struct Place {
 
 /// Where to go on with a server whose past is `history`.
 ///
-/// `here` is the newest timeline of that past of which anything is known, if any. `slot` is where the server's slot
-/// begins to hold WAL back; `flushed` is where the server is, and `backup` where the newest backup begins.
+/// `here` are the newest timelines of that past of which anything is known, oldest first: one, and those before it whose
+/// WAL the slot may still hold back. `slot` is where the server's slot begins to do so; `flushed` is where the server is,
+/// and `backup` where the newest backup begins.
 pub(super) fn place(
     shape: &WalStream,
     history: &History,
-    here: Option<&Here>,
+    here: &[Here],
     slot: Option<Lsn>,
     flushed: Lsn,
     backup: Option<Lsn>,
@@ -51,45 +55,64 @@ pub(super) fn place(
     let ranges = history.ranges();
     let first = || {
         // Nothing is here: from now on, and from before now as far as the server keeps it for us anyway.
-        let oldest = [slot, backup].into_iter().flatten().fold(flushed, Lsn::min);
-        Place {
-            timeline: history.tip(),
-            position: shape.segment_of(oldest.0),
-            ends: u64::MAX,
-        }
+        beginning(
+            shape,
+            &ranges,
+            [slot, backup].into_iter().flatten().fold(flushed, Lsn::min),
+        )
     };
-    let Some(here) = here else { return first() };
-    let Some(at) = ranges.iter().position(|range| range.timeline == here.timeline) else {
+    let mut known = here.iter().filter_map(|here| {
+        let at = ranges.iter().position(|range| range.timeline == here.timeline)?;
+        Some((at, here))
+    });
+    let Some((mut at, mut here)) = known.next() else {
         return first();
     };
-    let tip = here.timeline == history.tip();
-    let Some(end) = end(shape, here, slot, tip) else {
-        return first();
-    };
-    if end < ranges[at].end.0 {
-        return Place {
-            timeline: here.timeline,
-            position: end,
-            ends: ranges[at].end.0,
-        };
+    if let Some(slot) = slot.filter(|slot| at > 0 && *slot < ranges[at].start) {
+        // It was made on a timeline of which nothing came, and others have stored WAL of a later one.
+        return beginning(shape, &ranges, slot);
     }
-    // All of it is here. A timeline that was left the moment it began holds nothing.
-    let next = ranges[at + 1..].iter().find(|range| range.start < range.end);
-    next.map_or_else(first, |range| Place {
-        timeline: range.timeline,
-        position: shape.segment_of(range.start.0),
-        ends: range.end.0,
-    })
+    loop {
+        let range = &ranges[at];
+        let Some(end) = end(shape, here, slot.map(|slot| slot.max(range.start))) else {
+            return first();
+        };
+        if end < range.end.0 {
+            return Place {
+                timeline: here.timeline,
+                position: end,
+                ends: range.end.0,
+            };
+        }
+        // All of it is here. A timeline that was left the moment it began holds nothing.
+        let next = (at + 1..ranges.len()).find(|next| ranges[*next].start < ranges[*next].end);
+        match (next, known.next()) {
+            (Some(next), Some((stored, later))) if next == stored => (at, here) = (stored, later),
+            (Some(next), _) => return beginning(shape, &ranges, ranges[next].start),
+            (None, _) => return first(),
+        }
+    }
+}
+
+/// With nothing stored, at the segment of `oldest`, on the timeline on which that was written.
+fn beginning(shape: &WalStream, ranges: &[Range], oldest: Lsn) -> Place {
+    let written = |range: &&Range| range.start <= oldest && range.start < range.end;
+    let range = ranges.iter().rfind(written).or(ranges.last());
+    Place {
+        timeline: range.map_or(Tli(1), |range| range.timeline),
+        position: shape.segment_of(oldest.0),
+        ends: range.map_or(u64::MAX, |range| range.end.0),
+    }
 }
 
 /// Where what is here ends. What a slot still holds back is fetched even if later WAL, a backup's, is here already.
-fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>, tip: bool) -> Option<u64> {
+fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>) -> Option<u64> {
     let last = here.stretches.last();
     let before = |slot: Lsn| here.stretches.iter().rev().find(|stretch| stretch.0 <= slot.0);
     let mut end = match slot.map(|slot| (slot, before(slot))) {
         Some((_, Some(stretch))) => Some(stretch.1),
         // It was made before anything came, and others have stored later WAL meanwhile.
-        Some((slot, None)) if tip && last.is_some() => Some(shape.segment_of(slot.0)),
+        Some((slot, None)) if last.is_some() => Some(shape.segment_of(slot.0)),
         _ => last.map(|stretch| stretch.1),
     };
     // A hole where everything was archived is filled, if the server still can; if not, that is recorded.
@@ -133,26 +156,26 @@ mod tests {
             .collect()
     }
 
-    /// `past` such as `1@4.5 2@6`; `here` as `2: 3-5 7-8`, or `2: 3-5 7-8 from 4` if it was archived from there on.
+    /// `past` such as `1@4.5 2@6`; `here` as `2: 3-5 7-8`, or `2: 3-5 7-8 from 4` if it was archived from there on, more
+    /// timelines after a `;`, and `missing` on each of them.
     fn check(past: &str, tip: u32, here: &str, missing: &str, slot: &str, expect: &str) {
         let lines = past.split_whitespace().map(|part| part.split_once('@').unwrap());
         let lines: String = lines
             .map(|(tli, lsn)| format!("{tli}\t{}\tx\n", Lsn(at(lsn))))
             .collect();
         let history = History::parse(Tli(tip), lines.as_bytes()).unwrap();
-        let (here, archived) = match here.split_once(" from ") {
-            Some((here, archived)) => (here, Some(archived)),
-            None => (here, None),
-        };
-        let here = here.split_once(':').map(|(timeline, text)| Here {
+        let here = here.split(';').filter_map(|known| known.trim().split_once(':'));
+        let archived = |text: &str| text.split_once(" from ").map(|(_, from)| at(from));
+        let here = here.map(|(timeline, text)| Here {
             timeline: Tli(timeline.parse().unwrap()),
-            stretches: stretches(text),
+            stretches: stretches(text.split(" from ").next().unwrap()),
             missing: stretches(missing),
-            archived: archived.map(at),
+            archived: archived(text),
         });
+        let here: Vec<Here> = here.collect();
         let slot = (!slot.is_empty()).then(|| Lsn(at(slot)));
         let shape = WalStream::new(1, 1, SEGMENT).unwrap();
-        let found = place(&shape, &history, here.as_ref(), slot, Lsn(at("9.5")), None);
+        let found = place(&shape, &history, &here, slot, Lsn(at("9.5")), None);
         let (timeline, position) = expect.split_once(':').unwrap();
         let expect = (Tli(timeline.parse().unwrap()), at(position.trim()));
         assert_eq!(
@@ -215,5 +238,24 @@ mod tests {
         check("1@4.5 2@6.1", 3, "1: 3-6", "", "", "2: 4");
         check("1@4.5 2@6.1", 3, "2: 4-6.1", "", "", "3: 6");
         check("1@4.5 2@4.5", 3, "1: 3-4.5", "", "", "3: 4");
+    }
+
+    #[test]
+    fn what_a_slot_holds_of_an_old_timeline_is_fetched_though_others_have_stored_the_next() {
+        check("1@4.5", 2, "1: 3-4.2; 2: 4-8", "", "3.1", "1: 4.2");
+        check("1@4.5", 2, "1: 3-4.5; 2: 4-8", "", "4.4", "2: 8");
+        check("1@4.5", 2, "1: 3-4.5; 2: 4-6 7-8", "", "4.4", "2: 6");
+        check("1@4.5", 2, "1: 3-4.5; 2: 6-8", "", "4.4", "2: 4");
+        check("1@4.5", 2, "2: 4-8", "", "3.1", "1: 3");
+        check("1@4.5", 2, "2: 4-8", "", "4.5", "2: 8");
+        check("1@4.5 2@6.1", 3, "1: 3-4.2; 3: 6-8", "", "3.1", "1: 4.2");
+        check("1@4.5 2@6.1", 3, "1: 3-4.5; 3: 6-8", "", "3.1", "2: 4");
+    }
+
+    #[test]
+    fn with_nothing_here_what_a_slot_holds_is_of_the_timeline_it_was_written_on() {
+        check("1@4.5", 2, "", "", "3.1", "1: 3");
+        check("1@4.5", 2, "", "", "4.5", "2: 4");
+        check("1@4.5 2@4.5", 3, "", "", "4.4", "1: 4");
     }
 }

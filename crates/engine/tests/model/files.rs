@@ -52,7 +52,7 @@ impl Files {
         file("pg_xact/0000", vec![0x55; 8192]);
         Files {
             entries: Arc::new(entries),
-            control: Arc::new(Mutex::new(Arc::new(control(Lsn(0))))),
+            control: Arc::new(Mutex::new(Arc::new(control(Lsn(0), 1)))),
         }
     }
 
@@ -61,11 +61,12 @@ impl Files {
     }
 
     /// A checkpoint arrived in `pg_control`: recovery would begin at `redo`.
-    pub(super) fn checkpoint(&self, redo: Lsn) {
-        *self.control.lock().unwrap() = Arc::new(control(redo));
+    pub(super) fn checkpoint(&self, redo: Lsn, timeline: u32) {
+        *self.control.lock().unwrap() = Arc::new(control(redo, timeline));
     }
 
-    fn control_bytes(&self) -> Arc<Vec<u8>> {
+    /// What `pg_control` holds.
+    pub(crate) fn control_bytes(&self) -> Arc<Vec<u8>> {
         self.control.lock().unwrap().clone()
     }
 
@@ -84,18 +85,22 @@ impl Files {
     }
 }
 
-/// The fixture with the model's segment size, of a server in production whose last checkpoint begins at `redo`;
+/// The fixture with the model's segment size, of a server in production whose last checkpoint begins at `redo` of `timeline`;
 /// padded to the file's length.
-fn control(redo: Lsn) -> Vec<u8> {
+fn control(redo: Lsn, timeline: u32) -> Vec<u8> {
     const STATE: usize = 16;
     const IN_PRODUCTION: u32 = 6;
     const REDO: usize = 40;
+    const TIMELINE: usize = 48;
+    const PREVIOUS_TIMELINE: usize = 52;
     const SEGMENT_SIZE: usize = 228;
     const CRC: usize = 288;
     let mut bytes = CONTROL.to_vec();
     bytes.resize(engine::pgformat::control::FILE_BYTES, 0);
     bytes[STATE..STATE + 4].copy_from_slice(&IN_PRODUCTION.to_le_bytes());
     bytes[REDO..REDO + 8].copy_from_slice(&redo.0.to_le_bytes());
+    bytes[TIMELINE..TIMELINE + 4].copy_from_slice(&timeline.to_le_bytes());
+    bytes[PREVIOUS_TIMELINE..PREVIOUS_TIMELINE + 4].copy_from_slice(&timeline.to_le_bytes());
     bytes[SEGMENT_SIZE..SEGMENT_SIZE + 4].copy_from_slice(&(WAL_SEGMENT_BYTES as u32).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..CRC]);
     bytes[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());

@@ -7,12 +7,16 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 mod files;
+mod promotion;
 mod server;
 pub(crate) mod source;
 mod wal;
 pub(crate) mod world;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use engine::{
     backup::Plan,
@@ -35,6 +39,12 @@ pub(crate) struct Cluster {
 
 pub(crate) struct Shared {
     wal: Wal,
+    /// Timelines that were left, each to its end.
+    past: Vec<Wal>,
+    /// What it was told to be durable: by timeline and first position, up to which one.
+    heard: BTreeMap<(u32, u64), u64>,
+    /// Nothing before it is in the server's directory any more, whoever asks.
+    recycled: Lsn,
     /// Counts restarts: sessions of an earlier life are gone.
     life: u64,
     /// Backups that run on the server.
@@ -49,6 +59,9 @@ impl Cluster {
         let files = Files::new(seed);
         let shared = Shared {
             wal: Wal::new(files.control().system_identifier),
+            past: Vec::new(),
+            heard: BTreeMap::new(),
+            recycled: Lsn(0),
             life: 0,
             running: 0,
             slot: source::Slot::default(),
@@ -89,7 +102,15 @@ impl Cluster {
             group: "postgres".into(),
         };
         let control = self.files.control();
-        Plan::from_parts(Arc::new(self.files.clone()), facts(&control), control, owner)
+        Plan::from_parts(Arc::new(self.files.clone()), self.facts(), control, owner)
+    }
+
+    /// What it says about itself.
+    fn facts(&self) -> ServerFacts {
+        ServerFacts {
+            timeline: self.timeline(),
+            ..facts(&self.files.control())
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {

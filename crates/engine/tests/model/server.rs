@@ -11,7 +11,7 @@ use engine::{
     server::{ReservedWal, RunningBackup, Server, ServerFacts, Started, Stopped, WalEvent, WalFeed},
 };
 
-use super::{Cluster, facts};
+use super::Cluster;
 
 /// WAL that other sessions write between the start and the end of a backup: enough to cross into the next segment
 /// every few backups.
@@ -74,7 +74,7 @@ impl Session {
 impl Server for ModelServer {
     async fn facts(&self) -> Result<ServerFacts> {
         self.travel().await;
-        Ok(facts(&self.cluster.files().control()))
+        Ok(self.cluster.facts())
     }
 
     async fn reserve_wal(&self) -> Result<Box<dyn ReservedWal>> {
@@ -85,24 +85,30 @@ impl Server for ModelServer {
     async fn start_backup(&self, _: &str) -> Result<Box<dyn RunningBackup>> {
         self.travel().await;
         let session = self.session();
-        let start = {
+        let (start, timeline) = {
             let mut shared = self.cluster.lock();
             shared.running += 1;
             let start = shared.wal.checkpoint();
             shared.wal.load(LOAD_BYTES);
-            self.cluster.files().checkpoint(start);
-            start
+            let timeline = shared.wal.timeline();
+            self.cluster.files().checkpoint(start, timeline);
+            (start, Tli(timeline))
         };
         // The value stands for the session from here on: dropping it ends the backup on the server.
-        let running = Running { session, start };
+        let running = Running {
+            session,
+            start,
+            timeline,
+        };
         self.travel().await;
         Ok(Box::new(running))
     }
 
     async fn history(&self, timeline: Tli) -> Result<Bytes> {
-        Err(Error::NotFound {
+        self.travel().await;
+        self.cluster.history(timeline).ok_or_else(|| Error::NotFound {
             what: format!("timeline {timeline} of the model"),
-            hint: "The model stays on its first timeline.".into(),
+            hint: "Promote the model first.".into(),
         })
     }
 
@@ -127,10 +133,12 @@ impl ReservedWal for Reserved {
         None
     }
 
-    async fn stream(self: Box<Self>, start: Lsn, _: Tli) -> Result<Box<dyn WalFeed>> {
+    async fn stream(self: Box<Self>, start: Lsn, timeline: Tli) -> Result<Box<dyn WalFeed>> {
         self.0.check()?;
         Ok(Box::new(Feed {
             session: self.0,
+            timeline,
+            begun: start,
             position: start,
         }))
     }
@@ -138,6 +146,8 @@ impl ReservedWal for Reserved {
 
 struct Feed {
     session: Session,
+    timeline: Tli,
+    begun: Lsn,
     position: Lsn,
 }
 
@@ -168,7 +178,10 @@ impl WalFeed for Feed {
         })
     }
 
-    fn acknowledge(&mut self, _: Lsn) {}
+    fn acknowledge(&mut self, flushed: Lsn) {
+        let flushed = flushed.min(self.position);
+        self.session.cluster.lock().hears(self.timeline, self.begun, flushed);
+    }
 
     async fn heartbeat(&mut self) -> Result<()> {
         self.session.check()
@@ -178,6 +191,7 @@ impl WalFeed for Feed {
 struct Running {
     session: Session,
     start: Lsn,
+    timeline: Tli,
 }
 
 impl Drop for Running {
@@ -193,7 +207,7 @@ impl RunningBackup for Running {
     fn started(&self) -> Started {
         Started {
             start: self.start,
-            timeline: Tli(1),
+            timeline: self.timeline,
             in_recovery: false,
         }
     }
@@ -213,7 +227,8 @@ impl RunningBackup for Running {
         let label = format!(
             "START WAL LOCATION: {start} (file 000000010000000000000060)\nCHECKPOINT LOCATION: {start}\n\
              BACKUP METHOD: streamed\nBACKUP FROM: primary\nSTART TIME: 2026-11-20 12:00:00 UTC\nLABEL: model\n\
-             START TIMELINE: 1\n"
+             START TIMELINE: {}\n",
+            self.timeline
         );
         Ok(Stopped {
             stop,

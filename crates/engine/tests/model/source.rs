@@ -14,7 +14,7 @@ use engine::{
     server::{Identity, KeptSlot, SourceFacts, WalEvent, WalFeed, WalLink, WalSource},
 };
 
-use super::{Cluster, WAL_SEGMENT_BYTES, facts, wal::FIRST};
+use super::{Cluster, WAL_SEGMENT_BYTES, wal::FIRST};
 
 const MESSAGE_BYTES: usize = 128 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(1);
@@ -58,6 +58,12 @@ impl Cluster {
     pub(crate) fn wal(&self, from: u64, to: u64) -> Vec<u8> {
         self.lock().wal.read(Lsn(from), (to - from) as usize).to_vec()
     }
+
+    /// Whoever streams without a slot finds nothing before `position` any more.
+    pub(crate) fn recycle(&self, position: Lsn) {
+        let mut shared = self.lock();
+        shared.recycled = shared.recycled.max(position);
+    }
 }
 
 pub(crate) struct ModelSource {
@@ -85,7 +91,7 @@ fn removed() -> Error {
 impl WalSource for ModelSource {
     async fn connect(&self) -> Result<Box<dyn WalLink>> {
         self.runtime.clock.sleep(Duration::from_millis(3)).await;
-        let facts = facts(&self.cluster.files().control());
+        let facts = self.cluster.facts();
         let (life, flushed) = {
             let shared = self.cluster.lock();
             (shared.life, shared.wal.end())
@@ -98,7 +104,7 @@ impl WalSource for ModelSource {
                 server: "model".into(),
                 system: SystemIdentity {
                     system_identifier: facts.system_identifier,
-                    timeline: Tli(1),
+                    timeline: facts.timeline,
                     flushed,
                 },
                 facts: SourceFacts {
@@ -150,11 +156,11 @@ impl WalLink for Link {
         Ok(())
     }
 
-    async fn history(&mut self, _: Tli) -> Result<Bytes> {
-        Err(removed())
+    async fn history(&mut self, timeline: Tli) -> Result<Bytes> {
+        self.cluster.history(timeline).ok_or_else(removed)
     }
 
-    async fn stream(self: Box<Self>, slot: Option<&SlotName>, start: Lsn, _: Tli) -> Result<Box<dyn WalFeed>> {
+    async fn stream(self: Box<Self>, slot: Option<&SlotName>, start: Lsn, timeline: Tli) -> Result<Box<dyn WalFeed>> {
         self.runtime.clock.sleep(Duration::from_millis(3)).await;
         let mut shared = self.cluster.lock();
         if shared.life != self.life {
@@ -174,6 +180,8 @@ impl WalLink for Link {
             runtime: self.runtime.clone(),
             life: self.life,
             id,
+            timeline,
+            begun: start,
             position: start,
             through_slot: slot.is_some(),
             keepalive: None,
@@ -186,6 +194,8 @@ struct Feed {
     runtime: Runtime,
     life: u64,
     id: u64,
+    timeline: Tli,
+    begun: Lsn,
     position: Lsn,
     through_slot: bool,
     /// When it speaks next though there is nothing new.
@@ -210,12 +220,21 @@ impl WalFeed for Feed {
                 return Err(lost());
             }
             // Everything before the segment that the slot holds back is recycled at once.
-            let kept = shared.slot.restart.0 / WAL_SEGMENT_BYTES * WAL_SEGMENT_BYTES;
+            let kept = shared.slot.restart.max(shared.recycled).0 / WAL_SEGMENT_BYTES * WAL_SEGMENT_BYTES;
             if self.position.0 < kept {
                 return Err(removed());
             }
-            let bytes = Bytes::copy_from_slice(shared.wal.read(self.position, MESSAGE_BYTES));
-            (bytes, shared.wal.end())
+            let Some(wal) = shared.of_timeline(self.timeline) else {
+                return Err(removed());
+            };
+            let bytes = Bytes::copy_from_slice(wal.read(self.position, MESSAGE_BYTES));
+            if bytes.is_empty() && wal.timeline() != shared.wal.timeline() {
+                return Ok(WalEvent::EndOfTimeline {
+                    next: Some(Tli(self.timeline.0 + 1)),
+                    switch: wal.end(),
+                });
+            }
+            (bytes, wal.end())
         };
         let start = self.position;
         if bytes.is_empty() {
@@ -239,8 +258,9 @@ impl WalFeed for Feed {
 
     fn acknowledge(&mut self, flushed: Lsn) {
         let mut shared = self.cluster.lock();
+        let flushed = flushed.min(self.position);
+        shared.hears(self.timeline, self.begun, flushed);
         if self.through_slot && shared.life == self.life {
-            let flushed = flushed.min(self.position);
             shared.slot.restart = shared.slot.restart.max(flushed);
         }
     }

@@ -11,18 +11,21 @@ pub(crate) const FIRST: u64 = 0x0600_0000;
 const PAGE: u64 = 8192;
 const RM_XLOG: u8 = 0;
 const RM_XACT: u8 = 1;
-/// `XLOG_CHECKPOINT_ONLINE`, `XLOG_NOOP` and `XLOG_BACKUP_END`.
+/// `XLOG_CHECKPOINT_ONLINE`, `XLOG_NOOP`, `XLOG_BACKUP_END` and `XLOG_END_OF_RECOVERY`.
 const CHECKPOINT: u8 = 0x10;
 const NOOP: u8 = 0x20;
 const BACKUP_END: u8 = 0x50;
+const END_OF_RECOVERY: u8 = 0x90;
 /// The page begins with the rest of a record; the header is the long one.
 const CONTINUES: u16 = 1;
 const LONG: u16 = 2;
 /// `sizeof(CheckPoint)` in version 15.
 const CHECKPOINT_BYTES: usize = 88;
 
+#[derive(Clone)]
 pub(crate) struct Wal {
     system_identifier: u64,
+    timeline: u32,
     bytes: Vec<u8>,
     last_record: u64,
 }
@@ -31,9 +34,28 @@ impl Wal {
     pub(crate) fn new(system_identifier: u64) -> Wal {
         Wal {
             system_identifier,
+            timeline: 1,
             bytes: Vec::new(),
             last_record: 0,
         }
+    }
+
+    /// Ends here, and begins the next timeline with what it has of its last segment.
+    pub(crate) fn promote(&mut self) -> Wal {
+        self.align();
+        let mut next = self.clone();
+        next.timeline += 1;
+        let mut data = [0; 16];
+        data[8..12].copy_from_slice(&next.timeline.to_le_bytes());
+        data[12..].copy_from_slice(&self.timeline.to_le_bytes());
+        next.record(END_OF_RECOVERY, &data);
+        next.align();
+        next
+    }
+
+    /// The timeline that it is on.
+    pub(crate) fn timeline(&self) -> u32 {
+        self.timeline
     }
 
     /// Where the next byte goes.
@@ -116,7 +138,7 @@ impl Wal {
         let flags = if remaining > 0 { CONTINUES } else { 0 } | if long { LONG } else { 0 };
         self.bytes.extend_from_slice(&Major::V15.wal_magic().to_le_bytes());
         self.bytes.extend_from_slice(&flags.to_le_bytes());
-        self.bytes.extend_from_slice(&1u32.to_le_bytes());
+        self.bytes.extend_from_slice(&self.timeline.to_le_bytes());
         self.bytes.extend_from_slice(&at.to_le_bytes());
         self.bytes.extend_from_slice(&remaining.to_le_bytes());
         self.bytes.extend_from_slice(&0u32.to_le_bytes());

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, ledger::Lsn, repository::Repository, session::Session, store::Put};
 
-use super::{WalStream, is_done, run::OpenRun, seal_run};
+use super::{WalStream, assemble, is_done, run::OpenRun, seal_run};
 
 /// Stores `bytes` as the run that begins at `start`, and says where the run under that name ends.
 ///
@@ -22,15 +22,39 @@ pub async fn append_run(
     bytes: &[u8],
 ) -> Result<u64> {
     let object = seal_run(repository, session, stream, start, bytes)?;
-    match repository.store().put_new(&object.name, object.bytes).await? {
-        Put::Created => Ok(start.saturating_add(bytes.len() as u64)),
+    let end = match repository.store().put_new(&object.name, object.bytes).await? {
+        Put::Created => start.saturating_add(bytes.len() as u64),
         Put::Exists => {
             let stored = OpenRun::read(repository, stream, start).await?;
             let mut stored = stored.ok_or(Error::Missing { name: object.name })?;
             check_same(stream, &mut stored, start, bytes)?;
-            Ok(stored.end())
+            stored.end()
         }
+    };
+    // Where somebody has finished it meanwhile, that is what is read from now on.
+    if is_done(repository, stream, start).await? {
+        check_finished(repository, stream, start, bytes).await?;
     }
+    Ok(end)
+}
+
+/// Checks that the finished run holds `bytes` from `start` on, as far as it goes.
+async fn check_finished(repository: &Repository, stream: &WalStream, start: u64, bytes: &[u8]) -> Result<()> {
+    let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
+    assemble(repository, *stream, start, end, |position, piece| {
+        let ours = bytes.get((position - start) as usize..).unwrap_or_default();
+        match ours.starts_with(piece) {
+            true => Ok(()),
+            false => Err(Error::TwoServers {
+                what: format!(
+                    "{} holds other WAL than this server sends, not far from {}",
+                    stream.done_name(start),
+                    Lsn(position)
+                ),
+            }),
+        }
+    })
+    .await
 }
 
 /// Where the WAL that is here without a gap ends, seen from `from`: the position at which a receiver goes on.

@@ -54,6 +54,8 @@ pub(super) struct Attendant<'a> {
     pub(super) summary: &'a mut Summary,
     /// Timelines whose complete segments were handed to the finisher.
     looked_at: BTreeSet<u32>,
+    /// The beginning of a segment before which the server had nothing to compare any more.
+    recycled_before: Option<u64>,
 }
 
 impl<'a> Attendant<'a> {
@@ -73,6 +75,7 @@ impl<'a> Attendant<'a> {
             options,
             summary,
             looked_at: BTreeSet::new(),
+            recycled_before: None,
         }
     }
 
@@ -93,8 +96,13 @@ impl<'a> Attendant<'a> {
         context.step("receive", what);
         patience.streaming(context.runtime.clock.monotonic());
         let (resume, timeline) = (stretch.position, stretch.stream.timeline);
+        let looks_back = stretch.from < stretch.stream.segment_of(resume);
         let follower = Follower::new(self, stretch, feed).await?;
         match follower.run().await {
+            Err(Error::Server(error)) if error.is_wal_removed() && looks_back => {
+                self.recycled_before = Some(resume);
+                Ok(Ended::GoesOn)
+            }
             // The server may find out only when it is to send the first byte.
             Err(Error::Server(error)) if error.is_wal_removed() => {
                 let mut link = source.connect().await?;
@@ -129,7 +137,13 @@ impl<'a> Attendant<'a> {
         record::begin(self.opened, &identity, &history, place.timeline).await?;
         let stream = shape(&identity, place.timeline)?;
         let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
-        self.finish_complete(&stream, geometry).await?;
+        // Also of the timelines before: who was killed at the end of one left them, and nobody comes by there again.
+        for range in history.ranges().iter().filter(|range| range.start < range.end) {
+            if range.timeline <= place.timeline {
+                self.finish_complete(&shape(&identity, range.timeline)?, geometry)
+                    .await?;
+            }
+        }
         let (from, known) = self.known(&stream, geometry, place.position).await?;
         match link.stream(held.name.as_ref(), Lsn(from), place.timeline).await {
             Ok(feed) => {
@@ -143,6 +157,10 @@ impl<'a> Attendant<'a> {
                     left: left.filter(|_| own),
                 };
                 Ok(Begun::Streams(Box::new(stretch), feed))
+            }
+            Err(Error::Server(error)) if error.is_wal_removed() && from < stream.segment_of(place.position) => {
+                self.recycled_before = Some(place.position);
+                Ok(Begun::Again)
             }
             Err(Error::Server(error)) if error.is_wal_removed() => {
                 let mut link = source.connect().await?;
@@ -181,17 +199,20 @@ impl<'a> Attendant<'a> {
     /// Where to go on with this server.
     async fn place(&self, identity: &Identity, history: &History, slot: Option<Lsn>) -> Result<Place> {
         let system = &identity.system;
-        let mut here = None;
+        let mut here = Vec::new();
         for range in history.ranges().iter().rev().filter(|range| range.start < range.end) {
             let found = self.here(identity, range.timeline).await?;
             if !found.stretches.is_empty() || !found.missing.is_empty() {
-                here = Some(found);
+                here.insert(0, found);
+            }
+            // What the slot holds back may be of a timeline before, though others have stored later ones.
+            if !here.is_empty() && slot.is_none_or(|slot| range.start <= slot) {
                 break;
             }
         }
         let backup = self.newest_backup(identity).await;
         let shape = shape(identity, system.timeline)?;
-        Ok(place(&shape, history, here.as_ref(), slot, system.flushed, backup))
+        Ok(place(&shape, history, &here, slot, system.flushed, backup))
     }
 
     async fn here(&self, identity: &Identity, timeline: Tli) -> Result<Here> {
@@ -220,10 +241,15 @@ impl<'a> Attendant<'a> {
     }
 
     /// The last of what is here before `position`, and where it begins: the server has to send the same. A server keeps
-    /// the whole segment that the next byte is in.
+    /// the whole segment that the next byte is in, and of the one before what it has not recycled yet: without that, a
+    /// clone that begins with a segment would not be told from the server.
     async fn known(&self, stream: &WalStream, geometry: Geometry, position: u64) -> Result<(u64, Expected)> {
         let repository = &self.opened.repository;
-        let (back, segment) = (position.saturating_sub(COMPARED), stream.segment_of(position));
+        let segment = match self.recycled_before == Some(position) {
+            true => stream.segment_of(position),
+            false => stream.segment_of(position.saturating_sub(1)),
+        };
+        let back = position.saturating_sub(COMPARED);
         let from = (back - back % geometry.page_bytes()).max(segment);
         match Expected::read(repository, stream, stream.done_start(from), from, position).await {
             // There is a hole or damage before it in the segment: what comes after that is known nevertheless.

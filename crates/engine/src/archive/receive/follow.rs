@@ -218,7 +218,7 @@ impl<'f, 'a> Follower<'f, 'a> {
             if self.sealing.decide(self.now()) == Decision::Seal {
                 self.seal().await?;
             }
-            if stream.segment_of(self.received) == self.received {
+            if stream.segment_of(self.received) == self.received && self.received > self.stretch.position {
                 self.attendant.segment(&self.stretch, self.received);
                 // A backup or another receiver may have been here: what it has needs no second time.
                 let done = is_done(&self.attendant.opened.repository, &stream, self.received);
