@@ -47,6 +47,7 @@ soak: test ## the same tests, with many more seeds, kills, files and versions, a
 
 bench: build ## against pgBackRest on this machine; BENCH_SCALE=full for the 4 GB data set
 	bench/run
+	bench/wal
 
 clean:
 	$(CARGO) clean

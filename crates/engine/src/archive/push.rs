@@ -132,13 +132,12 @@ async fn history(writer: &Writer, path: &Path, timeline: Tli, control: Option<&C
         major: control.major.number(),
         block_size: Some(control.block_size),
     };
-    // First the history: the ledger then says where the timeline comes from.
     if let Some(stored) = repo::wal::read_history(&writer.repository, generation, timeline.0).await?
         && stored == content
     {
         return Ok(());
     }
-    writer.known(cluster).await?;
+    writer.known(cluster, Some(&content)).await?;
     let session = writer.session().await?;
     repo::wal::put_history(&writer.repository, session, generation, timeline.0, &content).await?;
     Ok(())
@@ -181,12 +180,13 @@ impl Writer {
         if self.known.is_initialized() || known::follows_known(&self.repository, file).await? {
             return Ok(());
         }
-        self.known(file.cluster(self.block_size)).await
+        self.known(file.cluster(self.block_size), None).await
     }
 
-    async fn known(&self, cluster: Cluster) -> Result<()> {
+    /// Checks whose WAL it is. `history` is that of the timeline, where it is not stored yet.
+    async fn known(&self, cluster: Cluster, history: Option<&[u8]>) -> Result<()> {
         let check = || async {
-            if let Some(session) = known::check(&self.repository, cluster).await? {
+            if let Some(session) = known::check(&self.repository, cluster, history).await? {
                 // One that is there already does as well.
                 let _ = self.session.set(session).await;
             }

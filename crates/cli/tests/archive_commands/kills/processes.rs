@@ -45,9 +45,9 @@ pub(super) fn recover(programs: &TestCluster, data: &Path, log: &Path) -> Recove
     Recovery(command.spawn().unwrap())
 }
 
-/// Lets `passed` fetches pass, then kills one at a random moment of its life. Held still first, it can no longer end by
-/// itself.
-pub(super) async fn kill_a_fetch(recovery: &mut Recovery, passed: u64, random: &mut Random) {
+/// Lets `passed` fetches pass, then kills one at a random moment of its life, which is a few milliseconds. Held still first,
+/// it can no longer end by itself. Says whether it came to that before the recovery was at its end.
+pub(super) async fn kill_a_fetch(recovery: &mut Recovery, data: &Path, passed: u64, random: &mut Random) -> bool {
     let (began, mut seen) = (Instant::now(), BTreeSet::new());
     loop {
         let ended = recovery.0.try_wait().unwrap();
@@ -55,16 +55,19 @@ pub(super) async fn kill_a_fetch(recovery: &mut Recovery, passed: u64, random: &
             ended.is_none(),
             "the recovery ended before a fetch was killed: {ended:?}"
         );
-        assert!(began.elapsed() < PATIENCE, "no fetch was killed");
+        assert!(began.elapsed() < PATIENCE, "the recovery comes to no end");
+        if !data.join("recovery.signal").exists() {
+            return false;
+        }
         if let Some(fetch) = fetch_of(recovery.0.id())
             && seen.insert(fetch)
             && seen.len() as u64 > passed
         {
-            tokio::time::sleep(Duration::from_micros(random.below(15_000))).await;
+            tokio::time::sleep(Duration::from_micros(random.below(3_000))).await;
             signal("STOP", fetch);
             if is_held(fetch) {
                 signal("KILL", fetch);
-                return;
+                return true;
             }
         }
         tokio::time::sleep(Duration::from_micros(300)).await;

@@ -28,12 +28,16 @@ pub(super) struct Cluster {
     pub(super) block_size: Option<u32>,
 }
 
-/// Checks that the repository is the cluster's and says in the ledger what begins. A session is made only if
-/// something was said.
+/// Checks that the repository is the cluster's and says in the ledger what begins, and where the timeline comes from: by
+/// its `history`, or the stored one. A session is made only if something was said.
 ///
 /// # Errors
 /// [`Error::Refused`] if the repository holds another cluster.
-pub(super) async fn check(repository: &Repository, cluster: Cluster) -> Result<Option<Session>> {
+pub(super) async fn check(
+    repository: &Repository,
+    cluster: Cluster,
+    history: Option<&[u8]>,
+) -> Result<Option<Session>> {
     let opened = Opened::new(repository.clone()).await?;
     check_generation(&opened, cluster.generation).await?;
     let (generation, timeline) = (cluster.generation.to_string(), cluster.timeline);
@@ -62,7 +66,7 @@ pub(super) async fn check(repository: &Repository, cluster: Cluster) -> Result<O
         opened.append(entry).await?;
     }
     if !begun {
-        let (parent, switch) = parent_of(repository, cluster).await?;
+        let (parent, switch) = parent_of(repository, cluster, history).await?;
         let entry = Entry::TimelineBegun {
             generation,
             timeline,
@@ -75,8 +79,15 @@ pub(super) async fn check(repository: &Repository, cluster: Cluster) -> Result<O
 }
 
 /// Where a timeline comes from, as far as its history is here.
-async fn parent_of(repository: &Repository, cluster: Cluster) -> Result<(Option<u32>, Option<ledger::Lsn>)> {
-    let content = read_history(repository, cluster.generation, cluster.timeline).await?;
+async fn parent_of(
+    repository: &Repository,
+    cluster: Cluster,
+    history: Option<&[u8]>,
+) -> Result<(Option<u32>, Option<ledger::Lsn>)> {
+    let content = match history {
+        Some(content) => Some(content.to_vec()),
+        None => read_history(repository, cluster.generation, cluster.timeline).await?,
+    };
     let history = content.and_then(|content| History::parse(Tli(cluster.timeline), &content).ok());
     let last = history.and_then(|history| history.switches().last().cloned());
     Ok((

@@ -27,7 +27,7 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     }
     // The history that tells where this timeline was left may be here before it.
     if !super::known::follows_known(repository, file).await? {
-        writer.known(file.cluster(writer.block_size)).await?;
+        writer.known(file.cluster(writer.block_size), None).await?;
     }
     let session = writer.session().await?;
     while at < end {
