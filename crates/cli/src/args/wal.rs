@@ -61,7 +61,7 @@ pub(crate) struct WalPush {
     /// A configured database
     #[arg(value_name = "NAME")]
     pub(crate) target: Option<String>,
-    /// Workers side by side, where several segments wait [default: 2]
+    /// Workers side by side, where several segments wait [default: 3]
     #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = super::acts::jobs())]
     pub(crate) jobs: Option<u16>,
 }
