@@ -17,7 +17,7 @@ pub mod index;
 mod mark;
 mod run;
 
-pub use append::{append_run, contiguous_end};
+pub use append::{append_run, contiguous_end, replace_damaged_run};
 pub use assemble::{Assembly, assemble};
 pub use coverage::{Coverage, archived_from, coverage, is_archived, known_end, timelines};
 pub use done::{DoneDraft, Finish, Indexed, Sealing, finish_segment, is_done, read_index};

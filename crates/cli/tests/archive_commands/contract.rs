@@ -327,3 +327,25 @@ async fn no_segment_is_stored_before_one_that_comes_before_it() {
     assert_eq!(code(&world.run(server.data_dir(), &words)), 0);
     assert_eq!(world.objects("wal").len(), stored.len() + waiting.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_run_of_a_segment_keeps_nobody_from_pushing_it() {
+    let world = World::new();
+    let server = world.server(Major::V15, 1, KEEP).await;
+    // Its own WAL is the beginning of a segment.
+    world.backup(&server);
+    for object in world.objects("wal") {
+        let mut bytes = fs::read(&object).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&object, bytes).unwrap();
+    }
+    switch(&server).await;
+    for name in marked(&server, ".ready").iter().filter(|name| name.len() == 24) {
+        let pushed = world.push(&server, &format!("pg_wal/{name}"));
+        assert_eq!(code(&pushed), 0, "{name}: {}", stderr(&pushed));
+        let (code, got, said) = world.get(&server, name, &[]);
+        assert_eq!(code, 0, "{name}: {said}");
+        assert!(got.unwrap() == segment(&server, name), "{name}");
+    }
+}

@@ -38,6 +38,35 @@ pub async fn append_run(
     Ok(end)
 }
 
+/// Stores `bytes` as the run that begins at `start` in the place of one that is damaged, of which nobody can read anything;
+/// then as [`append_run`].
+///
+/// What was only read wrongly once stays. Whoever else does the same at the same moment has the same bytes: between the
+/// removal and the new run nothing is there, so it is looked for at the end.
+pub async fn replace_damaged_run(
+    repository: &Repository,
+    session: &Session,
+    stream: &WalStream,
+    start: u64,
+    bytes: &[u8],
+) -> Result<u64> {
+    let is_damaged = match OpenRun::read(repository, stream, start).await {
+        Ok(Some(mut run)) => matches!(run.check(), Err(Error::Damaged { .. })),
+        Err(Error::Damaged { .. }) => true,
+        Ok(None) => false,
+        Err(error) => return Err(error),
+    };
+    if is_damaged {
+        repository.store().delete(&stream.run_name(start)).await?;
+    }
+    let end = append_run(repository, session, stream, start, bytes).await?;
+    let name = stream.run_name(start);
+    match repository.store().head(&name).await?.is_some() || is_done(repository, stream, start).await? {
+        true => Ok(end),
+        false => append_run(repository, session, stream, start, bytes).await,
+    }
+}
+
 /// Checks that the finished run holds `bytes` from `start` on, as far as it goes.
 async fn check_finished(repository: &Repository, stream: &WalStream, start: u64, bytes: &[u8]) -> Result<()> {
     let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));

@@ -2,7 +2,7 @@
 
 use repo::{
     Repository, names,
-    wal::{WalStream, is_done},
+    wal::{WalStream, is_done, known_end},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use super::segment::Wanted;
 pub(super) enum Missed {
     /// The plan needs it.
     Planned,
-    /// Later WAL of its timeline is here.
+    /// Later WAL of its timeline is here, or was for certain.
     Later,
     /// A later timeline left this one past it.
     Left(Left),
@@ -30,7 +30,7 @@ pub(super) async fn missed(repository: &Repository, wanted: &Wanted, at: u64) ->
     if let Some(needed) = wanted.needed {
         return Ok((at < needed).then_some(Missed::Planned));
     }
-    if anything_after(repository, stream, at).await? {
+    if anything_after(repository, stream, at).await? || known_end(repository, stream).await? > at {
         return Ok(Some(Missed::Later));
     }
     // Who left inside a segment has brought its beginning along, so nobody needs it from here unless it is all there is.

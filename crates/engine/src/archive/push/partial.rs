@@ -1,7 +1,7 @@
 //! The last segment of a timeline that was left (`<segment>.partial`), as far as there is WAL in it.
 
 use pgformat::{Lsn, wal::Walker};
-use repo::wal::{Assembly, WAL_FRAME, append_run, contiguous_end};
+use repo::wal::{Assembly, WAL_FRAME, append_run, contiguous_end, replace_damaged_run};
 
 use crate::{Error, Result};
 
@@ -37,7 +37,13 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile) -> Result<bool> {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
-        at = append_run(repository, session, stream, at, &bytes).await?;
+        at = match append_run(repository, session, stream, at, &bytes).await {
+            // The server has what was there.
+            Err(repo::Error::Damaged { name, .. }) if name == stream.run_name(at) => {
+                replace_damaged_run(repository, session, stream, at, &bytes).await?
+            }
+            appended => appended?,
+        };
     }
     Ok(true)
 }

@@ -60,9 +60,12 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile, turn: &Turn) -> R
 async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     let mut at = file.start;
     while at < file.end() {
-        let Some(run) = read_run(&writer.repository, &file.stream, at).await? else {
-            break;
+        let run = match read_run(&writer.repository, &file.stream, at).await {
+            // The finished run takes its place.
+            Err(repo::Error::Damaged { .. }) => return Ok(true),
+            read => read?,
         };
+        let Some(run) = run else { break };
         let end = run.end();
         let mut rest = &run.bytes[..];
         file.read(at, end, |_, piece| {

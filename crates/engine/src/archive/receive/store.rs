@@ -3,7 +3,7 @@
 use repo::{
     Repository,
     session::Session,
-    wal::{WalStream, append_run, assemble, is_done},
+    wal::{WalStream, append_run, assemble, is_done, replace_damaged_run},
 };
 
 use crate::event::Context;
@@ -28,8 +28,7 @@ pub(super) async fn store_run(
                 "wal-replaced",
                 format!("{name} is damaged: {what}; the server sent its WAL again, which takes its place"),
             );
-            repository.store().delete(&name).await?;
-            return append_run(repository, session, stream, start, bytes).await;
+            return replace_damaged_run(repository, session, stream, start, bytes).await;
         }
         done => return done,
     };

@@ -9,7 +9,7 @@ use repo::{
     Result as Stored,
     keys::Unlock,
     store::{Listed, Location, Put, Store},
-    wal::append_run,
+    wal::{append_run, put_mark},
 };
 
 use super::*;
@@ -117,5 +117,38 @@ async fn wal_that_comes_while_it_is_asked_for_is_no_gap() {
         let found = check(&runs, late, false).await;
         let gap = matches!(found, Err(crate::Error::Failed { code: "wal-gap", .. }));
         assert!(gap, "{late:x}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn wal_that_a_mark_knows_of_is_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::parse(folder.path().to_str().unwrap(), folder.path()).unwrap();
+    let (_, unlock) = Unlock::generate("shop");
+    let store: Arc<dyn Store> = location.database("shop", true).unwrap();
+    let stream = WalStream::new(7, 1, SEGMENT).unwrap();
+    let repository = Repository::create(store, testkit::host::runtime(), "shop", &unlock)
+        .await
+        .unwrap();
+    let session = repository.begin_session().await.unwrap();
+    append_run(&repository, &session, &stream, SEGMENT, &[1; 5000])
+        .await
+        .unwrap();
+    let wanted = |start| Wanted {
+        stream,
+        start,
+        needed: None,
+    };
+    let to = folder.path().join("RECOVERYXLOG");
+    for (marked, ends_there) in [
+        (SEGMENT + 5000, true),
+        (SEGMENT + 5001, false),
+        (2 * SEGMENT + 100, false),
+    ] {
+        put_mark(&repository, &session, &stream, marked, 1, None).await.unwrap();
+        let tail = deliver(&repository, &wanted(SEGMENT), &to).await;
+        assert_eq!(tail.is_ok(), ends_there, "{marked:x}: {tail:?}");
+        let next = deliver(&repository, &wanted(2 * SEGMENT), &to).await;
+        assert_eq!(next.is_ok(), marked < 2 * SEGMENT, "{marked:x}: {next:?}");
     }
 }
