@@ -2,6 +2,8 @@
 
 mod wal;
 
+pub(crate) use wal::warnings as wal_warnings;
+
 use std::path::{Path, PathBuf};
 
 use pgclient::{Binaries, Conninfo};

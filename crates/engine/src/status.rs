@@ -5,12 +5,14 @@
 
 mod wal;
 
+use pgclient::Conninfo;
 use repo::ledger::{Level, Outcome};
 use serde::Serialize;
 
 use crate::{
     Result,
     database::Opened,
+    doctor,
     event::Context,
     list::{self, Backup, Proof},
 };
@@ -79,8 +81,8 @@ pub struct Status {
     pub alarms: Vec<String>,
 }
 
-/// Looks at the ledger. `context` says what time it is.
-pub async fn of(context: &Context, opened: &Opened) -> Result<Status> {
+/// Looks at the ledger, and at the WAL that piles up at the `server`, if it answers. `context` says what time it is.
+pub async fn of(context: &Context, opened: &Opened, server: Option<&Conninfo>) -> Result<Status> {
     let backups = list::backups(opened).await;
     let (unfinished, alarms) = opened
         .with_state(|state| {
@@ -94,7 +96,10 @@ pub async fn of(context: &Context, opened: &Opened) -> Result<Status> {
         .await;
     let name = opened.repository.identity().name.clone();
     let newest = backups.last().map(|backup| backup.id.clone());
-    let wal = wal::look(context, opened, newest.as_deref()).await?;
+    let mut wal = wal::look(context, opened, newest.as_deref()).await?;
+    if let Some(server) = server {
+        wal.because.extend(doctor::wal_warnings(context, server).await);
+    }
     let now = context.runtime.clock.now_micros();
     let mut status = judge(name, now, backups, unfinished, alarms);
     status.reaches = wal.reaches;

@@ -63,7 +63,7 @@ pub(crate) async fn run(run: &Run, args: &args::Status) -> Result<Outcome> {
 
 async fn look(run: &Run, target: &Target) -> Result<Status, Error> {
     let opened = engine::database::open(&run.context, &target.database()?).await?;
-    Ok(engine::status::of(&run.context, &opened).await?)
+    Ok(engine::status::of(&run.context, &opened, target.server.as_ref()).await?)
 }
 
 fn outcome(seen: &[Seen]) -> Outcome {

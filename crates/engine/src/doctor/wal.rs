@@ -1,13 +1,25 @@
 //! Whether the server's WAL is kept in bounds: a disk that fills with it stops the server.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
+use futures::future::{Either, select};
 use pgclient::{
     Conninfo, Session,
     catalog::{ServerFacts, Slot, WalState},
 };
 
+use pgformat::control::Control;
+
+use crate::event::Context;
+
 use super::{Check, Outcome};
+
+/// Who looks at many databases does not wait longer for a server that may be gone.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// So many segments waiting for `archive_command` are more than a burst.
 const MANY_WAITING: u64 = 32;
@@ -30,11 +42,7 @@ pub(super) async fn examine(conninfo: &Conninfo, facts: &ServerFacts, local: Opt
         }
     };
     let before = checks.len();
-    queue(&state, facts, checks);
-    for slot in &state.slots {
-        checks.extend(of_slot(slot, facts.wal_segment_size.bytes()));
-    }
-    checks.extend(room(&state, local));
+    piles_up(&state, facts, local, checks);
     if checks.len() == before {
         let bytes = state
             .wal_bytes
@@ -46,6 +54,44 @@ pub(super) async fn examine(conninfo: &Conninfo, facts: &ServerFacts, local: Opt
             remedy: None,
         });
     }
+}
+
+/// The same as sentences, for who looks at many databases at once: nothing of a server that does not answer soon.
+pub(crate) async fn warnings(context: &Context, conninfo: &Conninfo) -> Vec<String> {
+    let asking = async {
+        let session = Session::connect(conninfo).await?;
+        let facts = ServerFacts::read(&session).await;
+        let state = WalState::read(&session).await;
+        session.close().await;
+        Ok::<_, pgclient::Error>((facts?, state?))
+    };
+    let patience = context.runtime.clock.sleep(ANSWERS_WITHIN);
+    let Either::Left((Ok((facts, state)), _)) = select(pin!(asking), patience).await else {
+        return Vec::new();
+    };
+    let mut checks = Vec::new();
+    piles_up(&state, &facts, local(&facts).as_deref(), &mut checks);
+    let sentence = |check: Check| match check.remedy {
+        Some(remedy) => format!("{}. {remedy}", check.detail),
+        None => check.detail,
+    };
+    checks.into_iter().map(sentence).collect()
+}
+
+/// The server's directory, if it is on this machine: another one may well have one under the same path.
+fn local(facts: &ServerFacts) -> Option<PathBuf> {
+    let directory = PathBuf::from(facts.data_directory.as_ref()?);
+    let control = std::fs::read(directory.join("global/pg_control")).ok()?;
+    let control = Control::parse(&control).ok()?;
+    (control.system_identifier == facts.system_identifier).then_some(directory)
+}
+
+fn piles_up(state: &WalState, facts: &ServerFacts, local: Option<&Path>, checks: &mut Vec<Check>) {
+    queue(state, facts, checks);
+    for slot in &state.slots {
+        checks.extend(of_slot(slot, facts.wal_segment_size.bytes()));
+    }
+    checks.extend(room(state, local));
 }
 
 async fn read(conninfo: &Conninfo) -> pgclient::Result<WalState> {
@@ -107,6 +153,13 @@ fn of_bytes(slot: &Slot, segment_size: u64) -> Option<Check> {
             "Start its reader (`lastgood wal receive`), or raise max_slot_wal_keep_size.",
         ));
     }
+    if slot.active && slot.safe_bytes.is_none() && slot.held_bytes >= MUCH_HELD {
+        return Some(warning(
+            "slot-behind",
+            format!("the reader of the slot {name} is {held} MiB behind, and the server keeps them without limit"),
+            "See that its reader keeps up; set max_slot_wal_keep_size, so that the slot is given up before the disk is full.",
+        ));
+    }
     (!slot.active && slot.held_bytes >= MUCH_HELD).then(|| {
         let endless = match slot.safe_bytes {
             None => ", without limit",
@@ -166,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_slot_that_nobody_reads_is_told_of_long_before_the_disk_is_full() {
-        assert_eq!(found(&slot(true, "reserved", 5 << 30, None)), None);
+        assert_eq!(found(&slot(true, "reserved", 1 << 29, None)), None);
+        assert_eq!(found(&slot(true, "reserved", 5 << 30, None)), Some("slot-behind"));
         assert_eq!(found(&slot(false, "reserved", 1 << 20, None)), None);
         assert_eq!(found(&slot(false, "extended", 2 << 30, None)), Some("slot-unused"));
         assert_eq!(

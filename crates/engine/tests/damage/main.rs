@@ -171,7 +171,7 @@ impl Case<'_> {
         if is_listed != expected.is_listed() {
             self.fault(format!("listed: {is_listed}"));
         }
-        let alarms = status::of(&world.context, &opened).await.unwrap().alarms;
+        let alarms = status::of(&world.context, &opened, None).await.unwrap().alarms;
         if alarms.is_empty() == expected.is_alarm() {
             self.fault(format!("alarms: {alarms:?}"));
         }

@@ -15,6 +15,7 @@ mod interruptions;
 mod layout;
 mod load;
 mod page_errors;
+mod piles;
 mod refusals;
 mod restore_refusals;
 mod sizes;
