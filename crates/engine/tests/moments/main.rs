@@ -11,6 +11,7 @@ mod world;
 
 mod archive;
 mod damage;
+mod quiet;
 mod refusals;
 mod ways;
 mod workload;
