@@ -153,9 +153,17 @@ impl Timelines {
         lost.then(|| repo::names::wal_history(self.generation, timeline))
     }
 
-    /// Whether somebody archived that timeline's WAL without pause.
-    pub(crate) fn is_archived(&self, timeline: u32) -> bool {
-        self.archived.contains(&timeline)
+    /// Whether somebody archived that timeline's WAL without pause at `position`: a hole there is damage.
+    ///
+    /// Whoever archived a timeline goes on with the one that comes from it, and leaves nothing that tells so before the
+    /// first segment is finished. Further on, a child without a finished segment is one that backups alone know.
+    pub(crate) fn is_archived(&self, timeline: u32, position: u64) -> bool {
+        let ranges = self.history(timeline).ranges();
+        let begins = ranges.last().map_or(0, |own| own.start.0);
+        let size = self.segment_size();
+        let in_first = position / size == begins / size;
+        let of_past = || ranges.iter().any(|range| self.archived.contains(&range.timeline.0));
+        self.archived.contains(&timeline) || in_first && of_past()
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
@@ -211,7 +219,7 @@ impl Timelines {
                 let missing = reached.max(from);
                 path.more = self.after(range.timeline.0, missing);
                 let lost = path.more || self.known_end(range.timeline.0) > missing;
-                let is_gap = !is_tip || lost && self.archived.contains(&range.timeline.0);
+                let is_gap = !is_tip || lost && self.is_archived(tip, missing);
                 path.gap = is_gap.then(|| Piece {
                     timeline: range.timeline.0,
                     from: missing,

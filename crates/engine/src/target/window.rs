@@ -75,7 +75,7 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
             if let Some(range) = range(opened, &timelines, &stream, &backups, *to).await? {
                 window.ranges.push(range);
             }
-            let archived = timelines.is_archived(*timeline);
+            let archived = timelines.is_archived(*timeline, *to);
             let next = match coverage.get(number + 1) {
                 Some((next, _)) => Some(*next),
                 // What was here and is no more, or cannot be read.
@@ -99,7 +99,7 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
         let stream = timelines.stream(hole.timeline)?;
         let known = |gap: &Gap| gap.timeline == hole.timeline && gap.from.0 == hole.from;
         if !window.gaps.iter().any(known) {
-            let archived = timelines.is_archived(hole.timeline);
+            let archived = timelines.is_archived(hole.timeline, hole.from);
             window
                 .gaps
                 .push(gap(opened, &stream, &backups, (hole.from, hole.to), archived).await);

@@ -13,6 +13,7 @@ mod archive;
 mod damage;
 mod quiet;
 mod refusals;
+mod timelines;
 mod ways;
 mod workload;
 
