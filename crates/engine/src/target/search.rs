@@ -233,7 +233,12 @@ impl<'a> Search<'a> {
     async fn around(&self, path: &Path, base: &Base, place: Place) -> Result<Target> {
         let mut scan = Scan::new(self.context, self.timelines, path);
         let mut seen = Seen::default();
-        while let Some(chunk) = scan.next().await? {
+        while let Some(ahead) = scan.ahead()? {
+            let next = match ahead.from < place.end {
+                true => scan.next().await?,
+                false => scan.next_unneeded().await?,
+            };
+            let Some(chunk) = next else { break };
             for ending in &chunk.transactions.endings {
                 if ending.lsn.0 > place.record {
                     return Ok(self.target(&seen, base, path, place, Some(ending)));
@@ -328,7 +333,9 @@ async fn later(scan: &mut Scan<'_>, chunk: &Chunk, first: &Ending, moment: i64) 
     let late = |ending: &&Ending| ending.lsn.0 > first.lsn.0 && ending.time <= moment;
     let mut later: Vec<Moment> = chunk.transactions.endings.iter().filter(late).map(told).collect();
     for _ in 0..LATER_STRETCHES {
-        let Some(chunk) = scan.next().await? else { break };
+        let Some(chunk) = scan.next_unneeded().await? else {
+            break;
+        };
         later.extend(chunk.transactions.endings.iter().filter(late).map(told));
     }
     later.truncate(MAX_LATER);

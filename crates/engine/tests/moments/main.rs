@@ -10,6 +10,7 @@
 mod world;
 
 mod archive;
+mod beyond;
 mod damage;
 mod quiet;
 mod refusals;
