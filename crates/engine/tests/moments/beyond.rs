@@ -5,6 +5,7 @@ use engine::{
     pgformat::Major,
     repo::store::Store as _,
     restore::{self, At},
+    target,
 };
 
 use crate::{
@@ -69,4 +70,48 @@ async fn damage_past_the_moment_or_before_the_backup_that_leads_there_stops_no_r
         matches!(error, Error::Repository(_)) && error.to_string().contains(damaged.as_str()),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_last_segment_takes_only_its_own_moments_out_of_the_window() {
+    let world = World::new().await;
+    let cluster = server(Major::V15).await;
+    workload::begin(&cluster).await;
+    world.backup(&cluster).await;
+    for _ in 0..2 {
+        noise(&cluster, 5).await;
+        value(&cluster, "SELECT pg_catalog.pg_switch_wal()").await;
+    }
+    archive(&world, &cluster).await;
+    let opened = world.open().await;
+    let store = opened.repository.store();
+    // Of a server that pushes finished segments there are no marks.
+    let names = objects(&**store).await;
+    let (done, others): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains("/done/"));
+    let marks = store.list_after("marks/", "", 1000).await.unwrap();
+    for name in others.into_iter().chain(marks.into_iter().map(|mark| mark.name)) {
+        store.delete(&name).await.unwrap();
+    }
+    let before = target::window(&world.context, &opened).await.unwrap();
+    let (last, start) = done
+        .iter()
+        .map(|name| (name, u64::from_str_radix(name.rsplit('/').next().unwrap(), 16).unwrap()))
+        .max_by_key(|(_, start)| *start)
+        .unwrap();
+    assert_eq!(before.ranges[0].to.0, start + SEGMENT, "{before:?}");
+    let whole = store.get(last).await.unwrap().unwrap();
+    store.delete(last).await.unwrap();
+    store.put_new(last, vec![0; whole.len()].into()).await.unwrap();
+
+    let window = target::window(&world.context, &opened).await.unwrap();
+    assert_eq!(window.ranges.len(), 1, "{window:?}");
+    assert_eq!(window.ranges[0].to_time, None);
+    // It is remembered, and a hole from then on.
+    let critical = opened
+        .with_state(|state| state.alerts().any(|(alert, _)| alert.contains(last.as_str())))
+        .await;
+    assert!(critical);
+    let window = target::window(&world.context, &opened).await.unwrap();
+    assert_eq!(window.ranges[0].to.0, start, "{window:?}");
+    assert!(window.ranges[0].to_time.is_some(), "{window:?}");
 }
