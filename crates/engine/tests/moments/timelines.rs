@@ -1,6 +1,7 @@
 //! Which timeline's WAL is the latest, and whether all of it is here.
 
 use engine::{
+    archive::accept::accept,
     pgformat::Major,
     repo::store::Store as _,
     restore::{self, At},
@@ -81,4 +82,34 @@ async fn a_hole_in_the_first_segment_of_a_timeline_is_one_as_soon_as_its_parent_
         store.put_new(name, whole).await.unwrap();
     }
     assert_eq!(latest(&world, None).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_moment_is_that_of_the_timeline_which_goes_on_not_of_a_copy_that_left_it() {
+    let world = World::new().await;
+    let mut cluster = server(Major::V15).await;
+    workload::begin(&cluster).await;
+    world.backup(&cluster).await;
+    let moments = workload::run(&cluster, 1, 2).await;
+    archive(&world, &cluster).await;
+    let mut copy = promoted(&world, At::Xid(moments[0].xid)).await;
+    workload::run(&copy, 2, 1).await;
+    archive(&world, &copy).await;
+    copy.stop().await;
+    workload::run(&cluster, 3, 1).await;
+    archive(&world, &cluster).await;
+    cluster.stop().await;
+    // Until a person has spoken, the newest timeline is the one that somebody was promoted to.
+    assert_eq!(latest(&world, None).await, 2);
+    accept(&world.open().await, 1, "a test").await.unwrap();
+    assert_eq!(latest(&world, None).await, 1);
+    // The copy's is reached by its number.
+    assert_eq!(latest(&world, Some(2)).await, 2);
+    // A timeline that leaves later is a promotion until somebody says otherwise.
+    std::fs::remove_dir_all(world.target("promoted")).unwrap();
+    let mut next = promoted(&world, At::Latest).await;
+    workload::run(&next, 4, 1).await;
+    archive(&world, &next).await;
+    next.stop().await;
+    assert_eq!(latest(&world, None).await, 3);
 }
