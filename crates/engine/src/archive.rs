@@ -12,7 +12,7 @@ pub mod sealing;
 pub(crate) mod damaged;
 mod here;
 mod indexer;
-mod left;
+pub(crate) mod left;
 mod position;
 
 pub use indexer::Indexer;

@@ -76,7 +76,7 @@ pub(super) fn alert_of(generation: u64, timeline: u32, child: u32) -> String {
 }
 
 /// Whether a person said so.
-pub(super) fn is_accepted(state: &State, generation: u64, timeline: u32, child: u32) -> bool {
+pub(crate) fn is_accepted(state: &State, generation: u64, timeline: u32, child: u32) -> bool {
     state.cleared(&alert_of(generation, timeline, child)).is_some()
 }
 

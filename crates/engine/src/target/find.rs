@@ -52,6 +52,20 @@ pub(crate) async fn find(
     if tips.is_empty() {
         return Err(no_timeline(chosen));
     }
+    // The latest moment is that of the cluster which goes on. What a copy did beside it has to be asked for.
+    if matches!(wanted, Wanted::Latest) && chosen.is_none() {
+        let copies = shown_list(&tips);
+        tips.retain(|tip| !timelines.is_beside(*tip));
+        if tips.is_empty() {
+            return Err(refused(
+                "no-timeline",
+                format!(
+                    "all WAL that is here is of copies (timeline {copies}) of a cluster that goes on on another timeline, as somebody said with `lastgood wal accept`"
+                ),
+                "Say `--timeline N` for the latest moment of a copy.",
+            ));
+        }
+    }
     let mut found: BTreeMap<(u32, u64), Target> = BTreeMap::new();
     let mut refusal = None;
     // The newest timeline first: of what is refused, its reason is the one to tell.
@@ -81,6 +95,11 @@ pub(crate) async fn find(
         (Some(first), Some(second)) => Err(ambiguous(&wanted, first, second, all)),
         (None, _) => Err(refusal.unwrap_or_else(|| no_timeline(chosen))),
     }
+}
+
+fn shown_list(timelines: &[u32]) -> String {
+    let all: Vec<String> = timelines.iter().map(u32::to_string).collect();
+    all.join(", ")
 }
 
 pub(super) fn shown(moment: i64) -> String {

@@ -45,7 +45,30 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The next stretch; `None` at the end of the path.
+    /// Where the next stretch lies; `None` at the end of the path.
+    pub(super) fn ahead(&self) -> Result<Option<Piece>> {
+        let Some(piece) = self.rest.or_else(|| self.pieces.as_slice().first().copied()) else {
+            return Ok(None);
+        };
+        let stream = self.timelines.stream(piece.timeline)?;
+        let to = stream.done_end(piece.from).min(piece.to);
+        Ok(Some(Piece { to, ..piece }))
+    }
+
+    /// The next stretch, past all that is needed: if it is damaged, that is told, and nothing is known of it.
+    pub(super) async fn next_unneeded(&mut self) -> Result<Option<Chunk>> {
+        match self.next().await {
+            Err(error) if is_damage(&error) => {
+                let what = format!("{error}; it lies past the moment, which does not need it");
+                self.context.warn("wal-damaged", what);
+                Ok(None)
+            }
+            next => next,
+        }
+    }
+
+    /// The next stretch; `None` at the end of the path. After an error it goes on with a later piece, not with a later
+    /// stretch.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk>> {
         self.context.stop.check()?;
         let Some(piece) = self.rest.take().or_else(|| self.pieces.next()) else {
@@ -122,6 +145,14 @@ impl<'a> Scan<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether something is damaged, or went after it was listed.
+pub(super) fn is_damage(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Repository(repo::Error::Damaged { .. } | repo::Error::Missing { .. })
+    )
 }
 
 /// A record, by where it begins and ends.

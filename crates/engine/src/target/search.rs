@@ -132,13 +132,15 @@ impl<'a> Search<'a> {
         let mut scan = Scan::new(self.context, self.timelines, &path);
         let mut seen = Seen::default();
         let mut stopped = None;
+        // The moment is not before the backup, if the clocks say so, or a transaction that ended after it began did before
+        // the moment.
+        let mut begun = base.started <= moment;
         while let Some(chunk) = scan.next().await? {
             for ending in &chunk.transactions.endings {
                 // PostgreSQL stops before ends of transactions only (`recoveryStopsBefore`).
                 if ending.time > moment && ending.kind != EndingKind::Prepare {
                     // The record before is the one that ends the backup, or a later one, if this begins at or after its end.
-                    // And the moment is not before the backup, if some transaction ended between the two, or the clocks say so.
-                    if ending.lsn.0 < base.stop || seen.last.is_none() && base.started > moment {
+                    if ending.lsn.0 < base.stop || !begun {
                         return Ok(None);
                     }
                     let place = Place {
@@ -149,12 +151,17 @@ impl<'a> Search<'a> {
                     target.later = later(&mut scan, &chunk, ending, moment).await?;
                     return Ok(Some(target));
                 }
+                begun |= ending.time <= moment;
                 seen.ending(ending);
             }
             if let Some(broken) = chunk.summary.broken {
                 stopped = Some(broken);
                 break;
             }
+        }
+        // Whatever came after it: all that this backup leads to is later.
+        if !begun {
+            return Ok(None);
         }
         // No transaction ended after the moment: whether none did, or none is here, a mark tells.
         if let Some(what) = stopped {
@@ -226,7 +233,12 @@ impl<'a> Search<'a> {
     async fn around(&self, path: &Path, base: &Base, place: Place) -> Result<Target> {
         let mut scan = Scan::new(self.context, self.timelines, path);
         let mut seen = Seen::default();
-        while let Some(chunk) = scan.next().await? {
+        while let Some(ahead) = scan.ahead()? {
+            let next = match ahead.from < place.end {
+                true => scan.next().await?,
+                false => scan.next_unneeded().await?,
+            };
+            let Some(chunk) = next else { break };
             for ending in &chunk.transactions.endings {
                 if ending.lsn.0 > place.record {
                     return Ok(self.target(&seen, base, path, place, Some(ending)));
@@ -321,7 +333,9 @@ async fn later(scan: &mut Scan<'_>, chunk: &Chunk, first: &Ending, moment: i64) 
     let late = |ending: &&Ending| ending.lsn.0 > first.lsn.0 && ending.time <= moment;
     let mut later: Vec<Moment> = chunk.transactions.endings.iter().filter(late).map(told).collect();
     for _ in 0..LATER_STRETCHES {
-        let Some(chunk) = scan.next().await? else { break };
+        let Some(chunk) = scan.next_unneeded().await? else {
+            break;
+        };
         later.extend(chunk.transactions.endings.iter().filter(late).map(told));
     }
     later.truncate(MAX_LATER);

@@ -5,11 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgformat::{Lsn, Major, Tli, history::History, segment::SegmentSize, wal::Geometry};
 use repo::{
     Repository,
+    ledger::State,
     manifest::Postgresql,
     wal::{Coverage, WalStream, coverage, is_archived, known_end, read_history, timelines},
 };
 
-use crate::{Error, Result, archive::damaged, database::Opened, event::Context, list::Backup, restore};
+use crate::{
+    Error, Result,
+    archive::{damaged, left},
+    database::Opened,
+    event::Context,
+    list::Backup,
+    restore,
+};
 
 /// What is known of the cluster's WAL.
 pub(crate) struct Timelines {
@@ -27,6 +35,8 @@ pub(crate) struct Timelines {
     archived: BTreeSet<u32>,
     /// The past of each timeline.
     histories: BTreeMap<u32, History>,
+    /// Timelines that left one which goes on, as a person said, and those that come from them.
+    beside: BTreeSet<u32>,
 }
 
 /// A stretch of one timeline.
@@ -129,6 +139,7 @@ impl Timelines {
                 Err(error) => return Err(error),
             }
         }
+        let beside = opened.with_state(|state| beside(state, generation, &histories)).await;
         Ok(Timelines {
             repository,
             generation,
@@ -138,6 +149,7 @@ impl Timelines {
             known,
             archived,
             histories,
+            beside,
         })
     }
 
@@ -153,9 +165,23 @@ impl Timelines {
         lost.then(|| repo::names::wal_history(self.generation, timeline))
     }
 
-    /// Whether somebody archived that timeline's WAL without pause.
-    pub(crate) fn is_archived(&self, timeline: u32) -> bool {
-        self.archived.contains(&timeline)
+    /// Whether that timeline, or one it comes from, left another that goes on, as a person said: it is a copy's then, and
+    /// the cluster's latest moment is not its.
+    pub(crate) fn is_beside(&self, timeline: u32) -> bool {
+        self.beside.contains(&timeline)
+    }
+
+    /// Whether somebody archived that timeline's WAL without pause at `position`: a hole there is damage.
+    ///
+    /// Whoever archived a timeline goes on with the one that comes from it, and leaves nothing that tells so before the
+    /// first segment is finished. Further on, a child without a finished segment is one that backups alone know.
+    pub(crate) fn is_archived(&self, timeline: u32, position: u64) -> bool {
+        let ranges = self.history(timeline).ranges();
+        let begins = ranges.last().map_or(0, |own| own.start.0);
+        let size = self.segment_size();
+        let in_first = position / size == begins / size;
+        let of_past = || ranges.iter().any(|range| self.archived.contains(&range.timeline.0));
+        self.archived.contains(&timeline) || in_first && of_past()
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
@@ -211,7 +237,7 @@ impl Timelines {
                 let missing = reached.max(from);
                 path.more = self.after(range.timeline.0, missing);
                 let lost = path.more || self.known_end(range.timeline.0) > missing;
-                let is_gap = !is_tip || lost && self.archived.contains(&range.timeline.0);
+                let is_gap = !is_tip || lost && self.is_archived(tip, missing);
                 path.gap = is_gap.then(|| Piece {
                     timeline: range.timeline.0,
                     from: missing,
@@ -247,6 +273,17 @@ impl Timelines {
         let mut stretches = self.coverage.get(&timeline).into_iter().flatten();
         stretches.any(|(_, to)| *to > position)
     }
+}
+
+/// Which of these come from a switch of which a person said that the timeline left there goes on.
+fn beside(state: &State, generation: u64, histories: &BTreeMap<u32, History>) -> BTreeSet<u32> {
+    let is_beside = |history: &History| {
+        let ranges = history.ranges();
+        let mut steps = ranges.iter().zip(ranges.iter().skip(1));
+        steps.any(|(parent, child)| left::is_accepted(state, generation, parent.timeline.0, child.timeline.0))
+    };
+    let copies = histories.iter().filter(|(_, history)| is_beside(history));
+    copies.map(|(timeline, _)| *timeline).collect()
 }
 
 /// The history file of a timeline, read.

@@ -6,9 +6,9 @@ use repo::{
 };
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context, list};
+use crate::{Result, archive::damaged, database::Opened, event::Context, list};
 
-use super::{Piece, Timelines, base::Base};
+use super::{Piece, Timelines, base::Base, scan::is_damage};
 
 /// What can be reached, and what cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,7 +75,7 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
             if let Some(range) = range(opened, &timelines, &stream, &backups, *to).await? {
                 window.ranges.push(range);
             }
-            let archived = timelines.is_archived(*timeline);
+            let archived = timelines.is_archived(*timeline, *to);
             let next = match coverage.get(number + 1) {
                 Some((next, _)) => Some(*next),
                 // What was here and is no more, or cannot be read.
@@ -99,7 +99,7 @@ pub async fn window(context: &Context, opened: &Opened) -> Result<Window> {
         let stream = timelines.stream(hole.timeline)?;
         let known = |gap: &Gap| gap.timeline == hole.timeline && gap.from.0 == hole.from;
         if !window.gaps.iter().any(known) {
-            let archived = timelines.is_archived(hole.timeline);
+            let archived = timelines.is_archived(hole.timeline, hole.from);
             window
                 .gaps
                 .push(gap(opened, &stream, &backups, (hole.from, hole.to), archived).await);
@@ -184,7 +184,18 @@ async fn until(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i6
     if let Some(mark) = mark.filter(|mark| mark.position.0 <= to && to - mark.position.0 < stream.segment_size()) {
         return Ok(Some(mark.at));
     }
-    // The end of the last finished run before.
+    match last_ended(opened, stream, to).await {
+        // All else of the window is known; what is damaged is a hole from now on.
+        Err(error) if is_damage(&error) => {
+            damaged::remember(opened, &error).await;
+            Ok(None)
+        }
+        told => told,
+    }
+}
+
+/// When the last transaction ended in the last finished run before `to`.
+async fn last_ended(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i64>> {
     let last = to.saturating_sub(1);
     for position in [last, stream.segment_of(last).saturating_sub(1)] {
         if let Some(run) = Indexed::open(&opened.repository, stream, position).await? {

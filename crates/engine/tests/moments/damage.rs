@@ -57,7 +57,7 @@ pub(crate) async fn forget(world: &World) {
     }
 }
 
-async fn objects(store: &dyn Store) -> Vec<String> {
+pub(crate) async fn objects(store: &dyn Store) -> Vec<String> {
     let objects = store.list_after("wal/", "", 1000).await.unwrap();
     objects.into_iter().map(|object| object.name).collect()
 }

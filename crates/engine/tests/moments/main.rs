@@ -10,8 +10,11 @@
 mod world;
 
 mod archive;
+mod beyond;
 mod damage;
+mod quiet;
 mod refusals;
+mod timelines;
 mod ways;
 mod workload;
 

@@ -16,7 +16,7 @@ use crate::{
     world::World,
 };
 
-async fn refusal(world: &World, at: At) -> (&'static str, String, String) {
+pub(crate) async fn refusal(world: &World, at: At) -> (&'static str, String, String) {
     let mut request = world.request("refused");
     request.at = at;
     let opened = world.open().await;

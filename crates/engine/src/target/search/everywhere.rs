@@ -9,7 +9,7 @@ use super::{
         Target,
         base::{Base, First},
         find::{damaged, refused},
-        scan::{Chunk, Place, Scan},
+        scan::{Chunk, Place, Scan, is_damage},
     },
     Search,
 };
@@ -84,7 +84,17 @@ impl Search<'_> {
             let path = self.path(base)?;
             reached = path.end().max(base.start);
             let mut scan = Scan::new(self.context, self.timelines, &path);
-            while let Some(chunk) = scan.next().await? {
+            while let Some(ahead) = scan.ahead()? {
+                let chunk = match scan.next().await {
+                    // What is looked for may be elsewhere, and a later backup may lead on from behind it.
+                    Err(error) if is_damage(&error) => {
+                        reached = ahead.to;
+                        refusal = refusal.or(Some(error));
+                        break;
+                    }
+                    next => next?,
+                };
+                let Some(chunk) = chunk else { break };
                 places.extend(of_chunk(&chunk));
                 if let Some(broken) = &chunk.summary.broken {
                     // A later backup may lead on from behind it.
@@ -100,7 +110,13 @@ impl Search<'_> {
         match (places.is_empty(), refusal) {
             (true, Some(refusal)) => Err(refusal),
             (true, None) => Ok(None),
-            (false, _) => Ok(Some(places)),
+            (false, refusal) => {
+                if let Some(error) = refusal.filter(is_damage) {
+                    let what = format!("{error}; what was looked for was found elsewhere");
+                    self.context.warn("wal-damaged", what);
+                }
+                Ok(Some(places))
+            }
         }
     }
 

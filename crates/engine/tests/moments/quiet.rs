@@ -1,0 +1,83 @@
+//! Moments before a backup after which nothing happened: what is there is later than what was asked for.
+
+use engine::{
+    pgformat::Major,
+    repo::store::Store as _,
+    restore::{self, At},
+};
+use testkit::clusters::TestCluster;
+
+use crate::{
+    act::value,
+    archive::archive,
+    damage::objects,
+    refusals::refusal,
+    server,
+    workload::{self, noise, text},
+    world::World,
+};
+
+const SEGMENT: u64 = 16 << 20;
+
+async fn segment(cluster: &TestCluster) {
+    noise(cluster, 5).await;
+    value(cluster, "SELECT pg_catalog.pg_switch_wal()").await;
+}
+
+/// Takes a finished segment of timeline 1 away.
+async fn lose(world: &World, start: u64) {
+    let opened = world.open().await;
+    let store = opened.repository.store();
+    let is_lost = |name: &&String| name.contains("/done/") && name.ends_with(&format!("{start:016x}"));
+    let names = objects(&**store).await;
+    store.delete(names.iter().find(is_lost).unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_backup_is_not_that_backup_though_nothing_happened_after_it() {
+    let world = World::new().await;
+    let cluster = server(Major::V15).await;
+    workload::begin(&cluster).await;
+    let before = workload::run(&cluster, 1, 2).await;
+    world.backup(&cluster).await;
+    archive(&world, &cluster).await;
+    // The mark reaches further than the moment; the only backup is later all the same.
+    let (code, what, _) = refusal(&world, At::Time(before[0].time)).await;
+    assert_eq!(code, "before-first-backup", "{what}");
+
+    segment(&cluster).await;
+    let behind = workload::run(&cluster, 2, 2).await;
+    segment(&cluster).await;
+    let newer = world.backup(&cluster).await.backup.id;
+    archive(&world, &cluster).await;
+    let lost = behind[0].lsn.0 / SEGMENT * SEGMENT - SEGMENT;
+    lose(&world, lost).await;
+    let (code, what, _) = refusal(&world, At::Time(behind[0].time)).await;
+    assert_eq!(code, "wal-gap", "{what}");
+    // Nor is it if something was prepared there, and ended, after the moment.
+    for end in [None, Some("COMMIT PREPARED 'late'")] {
+        let session = cluster.session().await;
+        let prepare = [
+            "BEGIN",
+            "INSERT INTO public.noise (filler) VALUES ('late')",
+            "PREPARE TRANSACTION 'late'",
+        ];
+        for sql in end.as_slice().iter().chain(prepare.iter().filter(|_| end.is_none())) {
+            session.execute("prepare, or end it", sql).await.unwrap();
+        }
+        let now = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint";
+        let now: i64 = text(&session, now).await.parse().unwrap();
+        session.close().await;
+        archive(&world, &cluster).await;
+        lose(&world, lost).await;
+        let (code, what, _) = refusal(&world, At::Time(behind[0].time)).await;
+        assert_eq!(code, "wal-gap", "{end:?}: {what}");
+        // What is after that backup is reached from it.
+        let mut request = world.request("after");
+        request.at = At::Time(now);
+        let plan = restore::plan(&world.context, &world.open().await, &request)
+            .await
+            .unwrap();
+        assert_eq!(plan.backup, newer);
+    }
+}
