@@ -53,6 +53,7 @@ fn judge(window: &Window, newest: Option<&str>, now: i64) -> Wal {
         .ranges
         .iter()
         .rev()
+        .filter(|range| !range.beside)
         .find(|range| newest.is_some_and(|newest| range.backups.iter().any(|backup| backup == newest)));
     let Some(current) = current else {
         return wal;
@@ -96,6 +97,7 @@ mod tests {
             to: Lsn(to),
             to_time: heard,
             heard,
+            beside: false,
             backups: vec!["b".into()],
         }
     }
@@ -123,6 +125,14 @@ mod tests {
         assert!(because(&window(vec![gap(9, 12, true)]), 1)[0].contains("take a backup now"));
         // The WAL of backups has holes; nobody promised that it had not.
         assert_eq!(because(&window(vec![gap(9, 12, false)]), 1), Vec::<String>::new());
+        // What a copy wrote beside it says nothing of the one that goes on.
+        let beside = Range {
+            beside: true,
+            ..range(1, 99, Some(1))
+        };
+        let mut both = window(vec![]);
+        both.ranges = vec![range(1, 9, Some(7)), beside];
+        assert_eq!(judge(&both, Some("b"), 1).reaches, Some(7));
         // Before the newest backup it is history.
         assert_eq!(because(&window(vec![gap(0, 1, true)]), 1), Vec::<String>::new());
         assert_eq!(judge(&window(vec![]), None, 1).reaches, None);

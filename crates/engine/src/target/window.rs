@@ -2,6 +2,7 @@
 
 use repo::{
     ledger::Lsn,
+    names,
     wal::{Indexed, WalStream, newest_mark},
 };
 use serde::Serialize;
@@ -9,6 +10,9 @@ use serde::Serialize;
 use crate::{Result, archive::damaged, database::Opened, event::Context, list};
 
 use super::{Piece, Timelines, base::Base, scan::is_damage};
+
+/// A segment that is not finished has as many open runs as seconds passed, or fewer.
+const MOST_RUNS: usize = 10_000;
 
 /// What can be reached, and what cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,8 +36,10 @@ pub struct Range {
     pub to: Lsn,
     /// Until when it is known that nothing more was written.
     pub to_time: Option<i64>,
-    /// When a receiver said last that it lives, by the server's clock.
+    /// When a receiver was last seen at work: by the server's clock for a mark, by the store's for what was stored.
     pub heard: Option<i64>,
+    /// Whether a person said that it is a copy's, and that its parent goes on.
+    pub beside: bool,
     /// The backups in it that a recovery can begin with.
     pub backups: Vec<String>,
 }
@@ -173,9 +179,31 @@ async fn range(
         from_time,
         to: Lsn(to),
         to_time: until(opened, stream, to).await?,
-        heard: newest_mark(&opened.repository, stream).await?.map(|mark| mark.at),
+        heard: heard(opened, stream, to).await?,
+        beside: timelines.is_beside(timeline),
         backups: usable,
     }))
+}
+
+/// When a receiver was last seen at work: its newest mark, or the last that was stored before `to`, by the store's clock. A
+/// server that is never idle is never marked as idle. Without any mark nobody receives, and what is archived by the server
+/// itself comes when it comes.
+async fn heard(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i64>> {
+    let repository = &opened.repository;
+    let Some(mark) = newest_mark(repository, stream).await? else {
+        return Ok(None);
+    };
+    let last = to.saturating_sub(1);
+    let segment = names::wal_segment(stream.generation, stream.timeline, stream.segment_of(last));
+    let store = repository.store();
+    let open = store.list_after(&segment, "", MOST_RUNS).await?;
+    let finished = store.head(&stream.done_name(last)).await?;
+    let stored = open
+        .into_iter()
+        .chain(finished)
+        .map(|object| object.modified_micros)
+        .max();
+    Ok(stored.into_iter().chain([mark.at]).max())
 }
 
 /// Until when it is known what was written up to `to`: by a mark, else by the last end of a transaction in an index.

@@ -3,7 +3,10 @@
 use engine::{
     archive::accept::accept,
     pgformat::Major,
-    repo::store::Store as _,
+    repo::{
+        store::Store as _,
+        wal::{WalStream, put_mark},
+    },
     restore::{self, At},
     target,
 };
@@ -112,4 +115,27 @@ async fn the_latest_moment_is_that_of_the_timeline_which_goes_on_not_of_a_copy_t
     archive(&world, &next).await;
     next.stop().await;
     assert_eq!(latest(&world, None).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_heard_by_what_it_stores_where_no_pause_lets_it_leave_a_mark() {
+    let world = World::new().await;
+    let cluster = server(Major::V15).await;
+    workload::begin(&cluster).await;
+    world.backup(&cluster).await;
+    let opened = world.open().await;
+    let session = opened.begin_session().await.unwrap();
+    let identifier = opened
+        .with_state(|state| state.generations().next().unwrap().to_string())
+        .await;
+    let stream = WalStream::new(identifier.parse().unwrap(), 1, 16 << 20).unwrap();
+    let start = target::window(&world.context, &opened).await.unwrap().ranges[0].to;
+    let ago = world.context.runtime.clock.now_micros() - 3_600_000_000;
+    put_mark(&opened.repository, &session, &stream, start.0, ago, None)
+        .await
+        .unwrap();
+    workload::run(&cluster, 1, 2).await;
+    archive_open(&world, &cluster, 2).await;
+    let window = target::window(&world.context, &opened).await.unwrap();
+    assert!(window.ranges[0].heard.unwrap() > ago + 3_000_000_000, "{window:?}");
 }
