@@ -3,6 +3,8 @@
 //! An idle server and a dead receiver look alike in the WAL: nothing comes. A mark tells them apart, and lets a moment
 //! after the last commit be asked for.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,6 +25,8 @@ use super::WalStream;
 const MAX_MARK: u32 = 4 << 10;
 /// How many marks are asked for at once.
 const PAGE: usize = 1000;
+/// How many are tried before nothing is said: a receiver leaves one behind, or a few that were killed.
+const TRIED: usize = 16;
 
 /// What a mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,20 +70,24 @@ pub async fn put_mark(
 }
 
 /// The mark that reaches furthest, by position, then by time. A mark that a listing does not show only makes what is
-/// covered look shorter.
+/// covered look shorter; so does one that is damaged, in whose place the one before counts.
 pub async fn newest_mark(repository: &Repository, stream: &WalStream) -> Result<Option<Mark>> {
     let prefix = names::wal_marks(stream.generation, stream.timeline);
-    let (mut after, mut newest) = (String::new(), None);
+    let (mut after, mut names) = (String::new(), VecDeque::new());
     loop {
         let page = repository.store().list_after(&prefix, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.name);
-        newest = Some(last.name.clone());
+        names.extend(page.into_iter().map(|object| object.name));
+        names.drain(..names.len().saturating_sub(TRIED));
     }
-    match newest {
-        Some(name) => read(repository, stream, &name).await,
-        None => Ok(None),
+    for name in names.iter().rev() {
+        match read(repository, stream, name).await {
+            Ok(None) | Err(Error::Damaged { .. }) => {}
+            found => return found,
+        }
     }
+    Ok(None)
 }
 
 async fn read(repository: &Repository, stream: &WalStream, name: &str) -> Result<Option<Mark>> {
@@ -104,4 +112,37 @@ async fn read(repository: &Repository, stream: &WalStream, name: &str) -> Result
 fn name(stream: &WalStream, mark: &Mark) -> String {
     let at = u64::try_from(mark.at).unwrap_or(0);
     names::wal_mark(stream.generation, stream.timeline, mark.position.0, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::{store::Store, test_folder::TestFolder};
+
+    #[test]
+    fn a_mark_that_is_damaged_leaves_the_word_to_the_one_before() {
+        let folder = TestFolder::new();
+        let (repository, stream) = (&folder.repository, WalStream::new(7, 1, 1 << 20).unwrap());
+        let put = |position| block_on(put_mark(repository, &folder.session, &stream, position, 1, None)).unwrap();
+        let newest = || block_on(newest_mark(repository, &stream)).unwrap();
+        let damage = |mark: &Mark| {
+            let (store, name) = (repository.store(), name(&stream, mark));
+            block_on(async {
+                let mut bytes = store.get(&name).await.unwrap().unwrap().to_vec();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                store.delete(&name).await.unwrap();
+                store.put_new(&name, bytes.into()).await.unwrap();
+            });
+        };
+        let (first, second) = (put(100), put(200));
+        damage(&second);
+        assert_eq!(newest(), Some(first));
+        damage(&first);
+        assert_eq!(newest(), None);
+        let third = put(300);
+        assert_eq!(newest(), Some(third));
+    }
 }
