@@ -34,7 +34,11 @@ pub(super) async fn who_left(repository: &Repository, generation: u64, timeline:
     let (mut found, mut absent) = (BTreeSet::new(), 0);
     let mut next = timeline.checked_add(1);
     while let Some(tip) = next {
-        let content = read_history(repository, generation, tip).await?;
+        let content = match read_history(repository, generation, tip).await {
+            // Of one that is damaged nobody knows whom it left: that stops nobody else.
+            Err(repo::Error::Damaged { .. }) => None,
+            read => read?,
+        };
         absent = content.as_ref().map_or(absent + 1, |_| 0);
         found.extend(content.and_then(|content| left_by(Tli(tip), &content, timeline)));
         next = tip.checked_add(1);

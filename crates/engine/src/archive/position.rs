@@ -42,7 +42,7 @@ pub(super) struct Place {
 /// Where to go on with a server whose past is `history`.
 ///
 /// `here` are the newest timelines of that past of which anything is known, oldest first: one, and those before it whose
-/// WAL the slot may still hold back. `slot` is where the server's slot begins to do so; `flushed` is where the server is,
+/// WAL the slot may still hold back, or that were archived. `slot` is where the server's slot begins to do so; `flushed` is where the server is,
 /// and `backup` where the newest backup begins.
 pub(super) fn place(
     shape: &WalStream,
@@ -61,37 +61,74 @@ pub(super) fn place(
             [slot, backup].into_iter().flatten().fold(flushed, Lsn::min),
         )
     };
-    let mut known = here.iter().filter_map(|here| {
-        let at = ranges.iter().position(|range| range.timeline == here.timeline)?;
-        Some((at, here))
-    });
-    let Some((mut at, mut here)) = known.next() else {
+    let known: Vec<(usize, &Here)> = here
+        .iter()
+        .filter_map(|here| Some((ranges.iter().position(|range| range.timeline == here.timeline)?, here)))
+        .collect();
+    let Some(first_known) = oldest_to_look_at(&ranges, &known, slot) else {
         return first();
     };
-    if let Some(slot) = slot.filter(|slot| at > 0 && *slot < ranges[at].start) {
+    let mut known = known.into_iter().skip(first_known).peekable();
+    let oldest = known.peek().map(|(at, _)| *at).filter(|at| *at > 0);
+    if let (Some(oldest), Some(slot)) = (oldest, slot)
+        && slot < ranges[oldest].start
+    {
         // It was made on a timeline of which nothing came, and others have stored WAL of a later one.
         return beginning(shape, &ranges, slot);
     }
-    loop {
+    let mut inherited = None;
+    while let Some((at, here)) = known.next() {
         let range = &ranges[at];
-        let Some(end) = end(shape, here, slot.map(|slot| slot.max(range.start))) else {
+        let archived = here.archived.into_iter().chain(inherited).min();
+        let Some(end) = end(shape, here, archived, slot.map(|slot| slot.max(range.start))) else {
             return first();
         };
-        if end < range.end.0 {
+        // A timeline that was left the moment it began holds nothing.
+        let next = (at + 1..ranges.len()).find(|next| ranges[*next].start < ranges[*next].end);
+        let child = known
+            .peek()
+            .filter(|(stored, _)| Some(*stored) == next)
+            .map(|(_, child)| *child);
+        if end < range.end.0 && !child.is_some_and(|child| brought_along(shape, range, end, child, slot)) {
             return Place {
                 timeline: here.timeline,
                 position: end,
                 ends: range.end.0,
             };
         }
-        // All of it is here. A timeline that was left the moment it began holds nothing.
-        let next = (at + 1..ranges.len()).find(|next| ranges[*next].start < ranges[*next].end);
-        match (next, known.next()) {
-            (Some(next), Some((stored, later))) if next == stored => (at, here) = (stored, later),
-            (Some(next), _) => return beginning(shape, &ranges, ranges[next].start),
+        match (next, child) {
+            (Some(next), Some(_)) => {
+                // What leaves an archived timeline is archived from the first segment on.
+                inherited = archived.map(|_| shape.segment_of(ranges[next].start.0));
+            }
+            (Some(next), None) => return beginning(shape, &ranges, ranges[next].start),
             (None, _) => return first(),
         }
     }
+    first()
+}
+
+/// Which of the timelines to begin with: the newest, unless the slot holds back what was written before it, or an older one
+/// was archived: then its end may be missing, though others have stored later ones. `None` if nothing is known.
+fn oldest_to_look_at(ranges: &[Range], known: &[(usize, &Here)], slot: Option<Lsn>) -> Option<usize> {
+    let newest = known.len().checked_sub(1)?;
+    let held = slot.map_or(newest, |slot| {
+        let before = known.iter().rposition(|(at, _)| ranges[*at].start <= slot);
+        before.unwrap_or(0)
+    });
+    let archived = known.iter().position(|(_, here)| here.archived.is_some());
+    Some(archived.map_or(held, |archived| archived.min(held)))
+}
+
+/// Whether `child` has the rest of a timeline of which everything before `end` is here: the segment in which it left comes
+/// along with it. What the slot still holds back is fetched all the same.
+fn brought_along(shape: &WalStream, range: &Range, end: u64, child: &Here, slot: Option<Lsn>) -> bool {
+    let segment = shape.segment_of(range.end.0);
+    let has = child
+        .stretches
+        .iter()
+        .any(|(from, to)| *from <= segment && segment < *to);
+    end >= segment && has && slot.is_none_or(|slot| slot >= range.end)
 }
 
 /// With nothing stored, at the segment of `oldest`, on the timeline on which that was written.
@@ -106,7 +143,7 @@ fn beginning(shape: &WalStream, ranges: &[Range], oldest: Lsn) -> Place {
 }
 
 /// Where what is here ends. What a slot still holds back is fetched even if later WAL, a backup's, is here already.
-fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>) -> Option<u64> {
+fn end(shape: &WalStream, here: &Here, archived: Option<u64>, slot: Option<Lsn>) -> Option<u64> {
     let last = here.stretches.last();
     let before = |slot: Lsn| here.stretches.iter().rev().find(|stretch| stretch.0 <= slot.0);
     let mut end = match slot.map(|slot| (slot, before(slot))) {
@@ -116,9 +153,10 @@ fn end(shape: &WalStream, here: &Here, slot: Option<Lsn>) -> Option<u64> {
         _ => last.map(|stretch| stretch.1),
     };
     // A hole where everything was archived is filled, if the server still can; if not, that is recorded.
-    if let Some(archived) = here.archived {
+    if let Some(archived) = archived {
         let holding = here.stretches.iter().find(|stretch| stretch.1 >= archived);
-        end = end.min(holding.map(|stretch| stretch.1)).or(end);
+        let reached = holding.map(|(from, to)| if *from > archived { archived } else { *to });
+        end = end.min(reached).or(end);
     }
     let mut ends = end;
     let mut missing = here.missing.clone();
@@ -250,6 +288,36 @@ mod tests {
         check("1@4.5", 2, "2: 4-8", "", "4.5", "2: 8");
         check("1@4.5 2@6.1", 3, "1: 3-4.2; 3: 6-8", "", "3.1", "1: 4.2");
         check("1@4.5 2@6.1", 3, "1: 3-4.5; 3: 6-8", "", "3.1", "2: 4");
+    }
+
+    #[test]
+    fn the_tail_of_an_archived_timeline_is_fetched_though_others_have_stored_the_next() {
+        check("1@6.5", 2, "1: 3-4.2 from 3; 2: 7-8", "", "", "1: 4.2");
+        check("1@6.5", 2, "1: 3-4.2 from 3; 2: 6-8 from 6", "", "", "1: 4.2");
+        check("1@6.5", 2, "1: 3-4.2 from 3; 2: 6-8 from 6", "", "7", "1: 4.2");
+        check("1@6.5", 2, "1: 3-4.2 from 3; 2: 6-8 from 6", "4.2-6.5", "", "2: 8");
+        // Backups alone leave holes.
+        check("1@6.5", 2, "1: 3-4.2; 2: 7-8", "", "", "2: 8");
+        // The segment in which it was left is in the next one, too.
+        check("1@6.5", 2, "1: 3-6 from 3; 2: 6-8 from 6", "", "", "2: 8");
+        check("1@6.5", 2, "1: 3-6 from 3; 2: 7-8", "", "", "1: 6");
+        check("1@6.5", 2, "1: 3-6.5 from 3; 2: 7-8", "", "", "2: 6");
+        check(
+            "1@6.5 2@7.1",
+            3,
+            "1: 3-4.2 from 3; 2: 6-7.1; 3: 7-8 from 7",
+            "",
+            "",
+            "1: 4.2",
+        );
+        check("1@6.5 2@7.1", 3, "1: 3-6.5 from 3; 3: 7-8 from 7", "", "", "2: 6");
+    }
+
+    #[test]
+    fn a_timeline_that_leaves_an_archived_one_is_fetched_from_its_first_segment_on() {
+        check("1@4.5", 2, "1: 3-4.5 from 3; 2: 6-8", "", "", "2: 4");
+        check("1@4.5", 2, "1: 3-4.5 from 3; 2: 6-8 from 6", "", "7", "2: 4");
+        check("1@4.5", 2, "1: 3-4.5 from 3; 2: 6-8", "4-6", "", "2: 8");
     }
 
     #[test]

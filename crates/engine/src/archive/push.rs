@@ -132,10 +132,11 @@ async fn history(writer: &Writer, path: &Path, timeline: Tli, control: Option<&C
         major: control.major.number(),
         block_size: Some(control.block_size),
     };
-    if let Some(stored) = repo::wal::read_history(&writer.repository, generation, timeline.0).await?
-        && stored == content
-    {
-        return Ok(());
+    match repo::wal::read_history(&writer.repository, generation, timeline.0).await {
+        Ok(Some(stored)) if stored == content => return Ok(()),
+        // Ours takes the place of one that is damaged.
+        Ok(_) | Err(repo::Error::Damaged { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
     writer.known(cluster, Some(&content)).await?;
     let session = writer.session().await?;

@@ -27,6 +27,14 @@ pub(crate) fn keeping() -> ClusterOptions {
     with(&["wal_keep_size = 2GB", "max_slot_wal_keep_size = 4GB"])
 }
 
+/// The same with segments of a MiB.
+pub(crate) fn keeping_small() -> ClusterOptions {
+    ClusterOptions {
+        wal_segment_size_mib: 1,
+        ..keeping()
+    }
+}
+
 pub(crate) fn with(lines: &[&str]) -> ClusterOptions {
     let mut options = durable();
     options.conf.extend(lines.iter().map(ToString::to_string));
@@ -56,6 +64,26 @@ pub(crate) async fn write_wal(cluster: &TestCluster, mebibytes: u32) {
     );
     sql(cluster, &emit).await;
     sql(cluster, "SELECT pg_logical_emit_message(true, 't', 'flushed')").await;
+}
+
+/// Makes a standby of a server that stands alone, and promotes it: it goes on, on the next timeline.
+pub(crate) async fn promote_alone(cluster: &mut TestCluster) {
+    cluster.stop().await;
+    let signal = cluster.data_dir().join("standby.signal");
+    std::fs::write(&signal, "").unwrap();
+    testkit::clusters::give_to_server_user(&signal);
+    cluster.start().await;
+    sql(cluster, "SELECT pg_promote()").await;
+    sql(cluster, "CREATE TABLE public.after_promotion (x int)").await;
+}
+
+/// Flips a bit in the middle of an object.
+pub(crate) async fn damage(store: &dyn engine::repo::store::Store, name: &str) {
+    let mut bytes = store.get(name).await.unwrap().unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    store.delete(name).await.unwrap();
+    store.put_new(name, bytes.into()).await.unwrap();
 }
 
 /// Where the server's WAL ends.

@@ -104,3 +104,19 @@ async fn micros(cluster: &TestCluster) -> i64 {
     let text = value(cluster, "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint").await;
     text.parse().unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_without_a_mark_has_one_as_soon_as_the_server_falls_silent() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let mut options = slot();
+    options.mark_interval = Duration::from_secs(3600);
+    let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
+    until("a mark", || async {
+        let opened = world.open().await;
+        newest_mark(&opened.repository, &stream).await.unwrap().is_some()
+    })
+    .await;
+    receiving.stop().await;
+}

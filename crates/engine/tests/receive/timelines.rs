@@ -8,11 +8,14 @@ use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test};
 
 use engine::{
     Error,
-    repo::wal::{coverage, newest_mark, read_history},
+    repo::wal::{coverage, newest_mark, put_history, read_history},
 };
 
 use crate::{
-    act::{Receiving, compare, equals_server, flushed, here, keeping, slot, sql, stream_of, until, value, write_wal},
+    act::{
+        Receiving, compare, equals_server, flushed, here, keeping, keeping_small, no_slot, promote_alone, slot, sql,
+        stream_of, until, value, write_wal,
+    },
     world::World,
 };
 
@@ -183,4 +186,73 @@ async fn an_old_timeline_is_received_to_its_end_before_the_new_one() {
     let opened = world.open().await;
     let stretches = coverage(&opened.repository, &old).await.unwrap();
     assert!(compare(&opened, &primary, &old, stretches[0].0, stretches[0].1).await > 30 << 20);
+}
+
+/// Receives the first timeline for a while, not its end; then the server is promoted, and somebody else stores of the
+/// second one first. What a receiver without a slot makes of it.
+async fn overtaken(recycled: bool) -> (World, TestCluster) {
+    let mut cluster = TestCluster::new(Major::V15, keeping_small()).await;
+    let world = World::new().await;
+    let old = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), no_slot()).await;
+    write_wal(&cluster, 3).await;
+    here(&world, &old, flushed(&cluster).await).await;
+    let end = receiving.stop().await.position.unwrap().0;
+    write_wal(&cluster, 4).await;
+    promote_alone(&mut cluster).await;
+    write_wal(&cluster, 2).await;
+    world.backup(&cluster).await;
+    if recycled {
+        let name = format!("{:08X}{:08X}{:08X}", 1, end >> 32, (end & 0xFFFF_FFFF) >> 20);
+        fs::remove_file(cluster.data_dir().join("pg_wal").join(name)).unwrap();
+    }
+    let new = stream_of(&cluster, 2).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), no_slot()).await;
+    here(&world, &new, flushed(&cluster).await).await;
+    until("what is missing of the old one was asked for", || async {
+        let opened = world.open().await;
+        let gaps = opened.with_state(|state| state.gaps().len()).await;
+        let history = read_history(&opened.repository, new.generation, 2).await.unwrap();
+        let history = pgformat::history::History::parse(pgformat::Tli(2), &history.unwrap()).unwrap();
+        let reached = coverage(&opened.repository, &old).await.unwrap();
+        gaps > 0 || reached.last().unwrap().1 >= history.switches()[0].at.0
+    })
+    .await;
+    sql(&cluster, "CREATE TABLE public.last (x int)").await;
+    here(&world, &new, flushed(&cluster).await).await;
+    assert_eq!(receiving.stop().await.gaps.len(), usize::from(recycled));
+    (world, cluster)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_timelines_tail_is_fetched_though_a_backup_has_stored_the_new_one() {
+    let (world, cluster) = overtaken(false).await;
+    followed(&world, &cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_timelines_tail_is_a_recorded_gap_where_the_server_has_recycled_it() {
+    overtaken(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_left_behind_while_it_is_received_is_told_of() {
+    let cluster = TestCluster::new(Major::V15, keeping_small()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    write_wal(&cluster, 1).await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    let opened = world.open().await;
+    let session = opened.begin_session().await.unwrap();
+    let switch = value(&cluster, "pg_current_wal_flush_lsn()").await;
+    let history = format!("1\t{switch}\tno recovery target specified\n");
+    let stored = put_history(&opened.repository, &session, stream.generation, 2, history.as_bytes());
+    stored.await.unwrap();
+    write_wal(&cluster, 3).await;
+    let failed = receiving.fails().await;
+    let Error::Conflict { code, .. } = failed else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(code, "timeline-behind");
 }

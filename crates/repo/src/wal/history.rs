@@ -14,11 +14,16 @@ use crate::{
 /// The largest history file, bytes: a line for each timeline of a cluster's life.
 pub const MAX_HISTORY: usize = 1 << 20;
 
+/// So often it is tried to store one while others replace it.
+const PUTS: usize = 4;
+
 /// Stores the history file of `timeline`; the same bytes again are no news.
 ///
 /// # Errors
 /// [`Error::TwoServers`] if it is there with other bytes: two servers were promoted to one timeline. What is
 /// stored stays as it is. [`Error::Damaged`] if it is larger than [`MAX_HISTORY`].
+///
+/// One that is stored and damaged, of which nobody can read anything, is replaced.
 pub async fn put_history(
     repository: &Repository,
     session: &Session,
@@ -33,16 +38,24 @@ pub async fn put_history(
     let mut draft = repository.draft(session, Kind::History, name.clone(), 0)?;
     Packer::new()?.seal(&mut draft, bytes)?;
     let object = draft.finish(Vec::new())?;
-    if repository.store().put_new(&name, object.bytes).await? == Put::Created {
-        return Ok(());
+    for _ in 0..PUTS {
+        if repository.store().put_new(&name, object.bytes.clone()).await? == Put::Created {
+            return Ok(());
+        }
+        match read_history(repository, generation, timeline).await {
+            Ok(Some(stored)) if stored == bytes => return Ok(()),
+            Ok(Some(_)) => {
+                return Err(Error::TwoServers {
+                    what: format!("{name} holds another history than this server has"),
+                });
+            }
+            // Somebody else replaces it.
+            Ok(None) => {}
+            Err(Error::Damaged { .. }) => repository.store().delete(&name).await?,
+            Err(error) => return Err(error),
+        }
     }
-    match read_history(repository, generation, timeline).await? {
-        Some(stored) if stored == bytes => Ok(()),
-        Some(_) => Err(Error::TwoServers {
-            what: format!("{name} holds another history than this server has"),
-        }),
-        None => Err(Error::Missing { name }),
-    }
+    Err(Error::Missing { name })
 }
 
 /// Reads the history file of `timeline`; `None` if there is none.

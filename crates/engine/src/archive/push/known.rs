@@ -86,7 +86,10 @@ async fn parent_of(
 ) -> Result<(Option<u32>, Option<ledger::Lsn>)> {
     let content = match history {
         Some(content) => Some(content.to_vec()),
-        None => read_history(repository, cluster.generation, cluster.timeline).await?,
+        None => match read_history(repository, cluster.generation, cluster.timeline).await {
+            Err(repo::Error::Damaged { .. }) => None,
+            read => read?,
+        },
     };
     let history = content.and_then(|content| History::parse(Tli(cluster.timeline), &content).ok());
     let last = history.and_then(|history| history.switches().last().cloned());

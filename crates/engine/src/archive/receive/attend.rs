@@ -181,8 +181,7 @@ impl<'a> Attendant<'a> {
         let content = link.history(tip).await?;
         let history = History::parse(tip, &content).map_err(unlike)?;
         for switch in history.switches().iter().filter(|switch| switch.parent.0 > 1) {
-            let known = read_history(repository, generation, switch.parent.0).await?;
-            if known.is_some() {
+            if self.knows_history(generation, switch.parent).await? {
                 continue;
             }
             // A server brought back from a backup may lack those of long ago; its own tells what they told.
@@ -192,8 +191,22 @@ impl<'a> Attendant<'a> {
                 Err(error) => return Err(error),
             }
         }
+        // Others may have written another one: it is compared.
+        self.knows_history(generation, tip).await?;
         put_history(repository, self.session, generation, tip.0, &content).await?;
         Ok(history)
+    }
+
+    /// Whether the history of `timeline` is here. One that is damaged is said to be replaced: the server has it too.
+    async fn knows_history(&self, generation: u64, timeline: Tli) -> Result<bool> {
+        match read_history(&self.opened.repository, generation, timeline.0).await {
+            Err(repo::Error::Damaged { name, what }) => {
+                let what = format!("{name} is damaged: {what}; the server's own takes its place");
+                self.context.warn("history-replaced", what);
+                Ok(false)
+            }
+            read => Ok(read?.is_some()),
+        }
     }
 
     /// Where to go on with this server.
@@ -205,8 +218,10 @@ impl<'a> Attendant<'a> {
             if !found.stretches.is_empty() || !found.missing.is_empty() {
                 here.insert(0, found);
             }
-            // What the slot holds back may be of a timeline before, though others have stored later ones.
-            if !here.is_empty() && slot.is_none_or(|slot| range.start <= slot) {
+            // What the slot holds back may be of a timeline before, though others have stored later ones. And the end of
+            // the one that was archived before may be missing.
+            let before = here.len() > 1 && here.first().is_some_and(|here: &Here| here.archived.is_some());
+            if before && slot.is_none_or(|slot| range.start <= slot) {
                 break;
             }
         }

@@ -18,7 +18,7 @@ use super::{
     commits::Follow,
     marks::{Marks, Said},
     presence, record,
-    refusals::{Left, check_left},
+    refusals::{Left, check_left, left},
     store::store_run,
 };
 
@@ -183,14 +183,14 @@ impl<'f, 'a> Follower<'f, 'a> {
                 start,
                 bytes,
                 server_end,
-                sent_micros,
+                ..
             } => {
                 if start.0 != self.received {
                     return Err(odd(start, self.received));
                 }
                 let end = start.saturating_add(bytes.len() as u64);
                 check_left(&self.stretch.identity, self.stretch.left, end)?;
-                self.said.data(server_end.0, sent_micros);
+                self.said.data(server_end.0);
                 self.store(&bytes, server_end).await
             }
         }
@@ -220,6 +220,7 @@ impl<'f, 'a> Follower<'f, 'a> {
             }
             if stream.segment_of(self.received) == self.received && self.received > self.stretch.position {
                 self.attendant.segment(&self.stretch, self.received);
+                self.look_who_left().await?;
                 // A backup or another receiver may have been here: what it has needs no second time.
                 let done = is_done(&self.attendant.opened.repository, &stream, self.received);
                 let clock = &*self.attendant.context.runtime.clock;
@@ -315,9 +316,22 @@ impl<'f, 'a> Follower<'f, 'a> {
         !self.stretch.identity.facts.in_recovery
     }
 
+    /// Whether somebody took over since the stream began: the server's past is told at the beginning only.
+    async fn look_who_left(&mut self) -> Result<()> {
+        let identity = &self.stretch.identity;
+        if self.stretch.stream.timeline != identity.system.timeline.0 {
+            return Ok(());
+        }
+        let looking = left(&self.attendant.opened.repository, identity);
+        let clock = &*self.attendant.context.runtime.clock;
+        self.stretch.left = beside_heartbeats(clock, &mut *self.feed, looking).await??;
+        check_left(identity, self.stretch.left, Lsn(self.received))
+    }
+
     /// Says that nothing more was written, if the server is sure of it; else asks.
     async fn mark(&mut self) -> Result<()> {
         self.seal().await?;
+        self.look_who_left().await?;
         let now = self.now();
         if !self.knows_the_end() {
             self.marks.later(now, self.attendant.options.mark_interval);

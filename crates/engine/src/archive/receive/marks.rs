@@ -18,17 +18,18 @@ use repo::{
 /// What the server said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Said {
-    /// How far its WAL reached, and when, by its own clock.
-    last: Option<(u64, i64)>,
+    /// How far its WAL reached, and when, by its own clock. With WAL comes no time that counts: a server looks how far it
+    /// is, reads, and only then puts the time in.
+    last: Option<(u64, Option<i64>)>,
     /// The same, looked at twice.
     sure: Option<(u64, i64)>,
 }
 
 impl Said {
     /// WAL came.
-    pub(super) fn data(&mut self, server_end: u64, at: i64) {
+    pub(super) fn data(&mut self, server_end: u64) {
         *self = Said {
-            last: Some((server_end, at)),
+            last: Some((server_end, None)),
             sure: None,
         };
     }
@@ -40,10 +41,10 @@ impl Said {
                 return;
             }
             if end == sent {
-                self.sure = Some((end, before));
+                self.sure = before.map(|before| (end, before));
             }
         }
-        self.last = Some((sent, at));
+        self.last = Some((sent, Some(at)));
     }
 
     /// When the server had nothing past `position`, if it is sure.
@@ -60,17 +61,20 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// The next one is due an interval from `now`.
+    /// The next one is due an interval from `now`, the first of a timeline at once.
     pub(super) async fn new(
         repository: &Repository,
         stream: &WalStream,
         interval: Duration,
         now: Duration,
     ) -> Result<Marks> {
+        let newest = newest_mark(repository, stream).await?;
+        // The first of a timeline says that it is archived: as soon as one can be made.
+        let wait = newest.map_or(Duration::ZERO, |_| interval);
         Ok(Marks {
             interval,
-            due: now.saturating_add(interval),
-            newest: newest_mark(repository, stream).await?,
+            due: now.saturating_add(wait),
+            newest,
         })
     }
 
@@ -118,13 +122,15 @@ mod tests {
         assert_eq!(said.nothing_past(100), None);
         said.alive(100, 2);
         assert_eq!(said.nothing_past(100), Some(1));
-        said.data(150, 3);
+        said.data(150);
         assert_eq!((said.nothing_past(100), said.nothing_past(150)), (None, None));
         said.alive(150, 9);
-        assert_eq!(said.nothing_past(150), Some(3));
+        assert_eq!(said.nothing_past(150), None);
+        said.alive(150, 12);
+        assert_eq!(said.nothing_past(150), Some(9));
         assert_eq!(said.nothing_past(140), None);
         // It has flushed more than it has sent: not all is here.
-        said.data(200, 10);
+        said.data(200);
         said.alive(180, 11);
         assert_eq!((said.nothing_past(180), said.nothing_past(200)), (None, None));
     }
