@@ -64,6 +64,7 @@ fn a_push_that_dies_at_any_write_keeps_what_it_said_and_succeeds_when_called_aga
                 let (world, directory) = world(before);
                 let whole = push_until_it_dies(&world, &directory, tried, crash);
                 let mut witness = Witness {
+                    was_refused: false,
                     cluster: world.cluster.clone(),
                     directories: vec![Arc::clone(&directory)],
                     backups: Vec::new(),

@@ -57,6 +57,7 @@ impl Server {
 
     fn witness(&self) -> Witness {
         Witness {
+            was_refused: self.was_refused(),
             cluster: self.world.cluster.clone(),
             directories: self.directory.iter().cloned().collect(),
             backups: Vec::new(),

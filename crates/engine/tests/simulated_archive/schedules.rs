@@ -223,6 +223,7 @@ fn simulate(seed: u64) -> (String, Counts) {
     cast.stop();
     // Before anybody mends anything: what was promised is here already.
     let told = Witness {
+        was_refused: false,
         cluster: world.cluster.clone(),
         directories: cast.directories.clone(),
         backups: cast.taken.lock().unwrap().clone(),
@@ -230,6 +231,7 @@ fn simulate(seed: u64) -> (String, Counts) {
     judge::promises_are_kept(&world, &told, &when);
     cast.come_to_the_end(&when);
     let mut witness = Witness {
+        was_refused: false,
         cluster: world.cluster.clone(),
         directories: cast.directories.clone(),
         backups: cast.taken.lock().unwrap().clone(),
