@@ -28,9 +28,11 @@ use engine::{
     repo::wal::{WalStream, assemble, coverage, is_done, newest_mark, read_index},
 };
 use model::world::{World, context};
-use testkit::sim::{Crash, Faults, FaultyStore, Process, seeds};
+use testkit::sim::{Change, Crash, Faults, FaultyStore, Process, What, seeds};
 
 const SEGMENT: u64 = 1 << 20;
+/// Where the model's server begins to write.
+const FIRST_SEGMENT: u64 = 0x0600_0000;
 const MOST_WRITES: u64 = 300;
 const MOST_STEPS: u64 = 3_000_000;
 /// Long enough after the last byte that segments are finished and a mark is made.
@@ -218,6 +220,60 @@ fn a_damaged_run_keeps_no_receiver_from_going_on_after_it() {
     });
     assert_eq!(stretches.len(), 2, "{stretches:x?}");
     assert_eq!((stretches[0].1, stretches[1]), (hole.0, (hole.1, end.0)));
+}
+
+#[test]
+fn nothing_is_stored_behind_a_run_that_is_not_finished() {
+    let world = World::new(5).initialised();
+    world.store.set_faults(Faults {
+        delay: Duration::from_secs(5),
+        ..Faults::ROUGH
+    });
+    let process = world.sim.process("receiver");
+    world.cluster.transact(1000);
+    let receiving = receive(
+        world.clone(),
+        process.clone(),
+        world.store.of(&process),
+        Stop::default(),
+        true,
+    );
+    process.spawn(async move { drop(receiving.await) });
+    until_received(&world);
+    for _ in 0..40 {
+        world.cluster.transact(150_000);
+        until(&world, || world.sim.chance(50));
+    }
+    until_received(&world);
+    let mut open = 0;
+    let mut finished = Vec::new();
+    let created = |change: &Change| matches!(change.what, What::Created { .. });
+    for name in world
+        .store
+        .history()
+        .into_iter()
+        .filter(created)
+        .map(|change| change.name)
+    {
+        let parts: Vec<&str> = name.split('/').skip(3).collect();
+        let (segment, is_done) = match parts[..] {
+            ["done", segment, _] => (segment, true),
+            [segment, _] if name.starts_with("wal/") => (segment, false),
+            _ => continue,
+        };
+        let segment = u64::from_str_radix(segment, 16).unwrap();
+        if is_done {
+            finished.push(segment);
+            continue;
+        }
+        open += 1;
+        let before = segment - SEGMENT;
+        assert!(
+            finished.contains(&before) || segment == FIRST_SEGMENT,
+            "{name} is stored before {before:x} is finished: {finished:x?}"
+        );
+    }
+    assert!(finished.len() > 4 && open > finished.len(), "{open} {finished:x?}");
 }
 
 #[test]

@@ -67,11 +67,15 @@ pub async fn replace_damaged_run(
     }
 }
 
-/// Checks that the finished run holds `bytes` from `start` on, as far as it goes.
-async fn check_finished(repository: &Repository, stream: &WalStream, start: u64, bytes: &[u8]) -> Result<()> {
+/// Checks that the finished run that holds the byte at `start` holds `bytes` from there on, as far as it goes.
+///
+/// # Errors
+/// [`Error::TwoServers`] if it holds others, [`Error::Missing`] if it is not here.
+pub async fn check_finished(repository: &Repository, stream: &WalStream, start: u64, bytes: &[u8]) -> Result<()> {
     let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
     assemble(repository, *stream, start, end, |position, piece| {
-        let ours = bytes.get((position - start) as usize..).unwrap_or_default();
+        let offset = usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX);
+        let ours = bytes.get(offset..).unwrap_or_default();
         match ours.starts_with(piece) {
             true => Ok(()),
             false => Err(Error::TwoServers {
@@ -93,7 +97,7 @@ pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u
     let done = |position| is_done(repository, stream, position);
     let mut position = match done(from).await? {
         true => stream.done_end(from),
-        false => stream.segment_of(from),
+        false => stream.done_start(from),
     };
     while position < u64::MAX {
         if stream.done_start(position) == position && done(position).await? {

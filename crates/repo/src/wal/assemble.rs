@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, names, repository::Repository};
 
-use super::{Run, WalStream, is_done, run::OpenRun};
+use super::{Run, WalStream, run::OpenRun};
 
 /// Yields the bytes from one position to another, in order, without a gap. Holds one run at a time, and of what is in it
 /// one frame.
@@ -70,15 +70,9 @@ impl Assembly {
     /// The run that holds the next byte. Once a segment is finished its open runs go, also while they are read: then the
     /// finished ones go on.
     async fn next_run(&self) -> Result<OpenRun> {
-        let (repository, stream) = (&self.repository, &self.stream);
-        let Some(position) = self.next else {
-            // Somewhere inside a segment: an open run that holds the byte is found from the segment's first one only.
-            return match is_done(repository, stream, self.from).await? {
-                true => self.at(stream.done_start(self.from)).await,
-                false => self.at(stream.segment_of(self.from)).await,
-            };
-        };
-        self.at(position).await
+        // An open run that holds the byte is found from where a finished one would begin, only.
+        self.at(self.next.unwrap_or_else(|| self.stream.done_start(self.from)))
+            .await
     }
 
     async fn at(&self, position: u64) -> Result<OpenRun> {
@@ -99,19 +93,23 @@ impl Assembly {
         OpenRun::finished(&self.repository, &self.stream, position).await
     }
 
-    /// Either name would do. Where nobody finishes segments, or of this one there are open runs, one of those is missing.
+    /// Either name would do. Where nobody finishes segments, or of this part of one there are open runs, one of those is
+    /// missing.
     async fn missing(&self, position: u64) -> Error {
         let stream = &self.stream;
         let at_start = stream.done_start(position) == position;
-        let shows = async |prefix: String| {
-            let listed = self.repository.store().list_after(&prefix, "", 1).await;
-            listed.is_ok_and(|found| !found.is_empty())
+        let first = async |prefix: String, after: &str| {
+            let listed = self.repository.store().list_after(&prefix, after, 1).await;
+            listed.ok()?.into_iter().next().map(|object| object.name)
         };
         let finished = names::wal_all_done(stream.generation, stream.timeline);
         let open = names::wal_segment(stream.generation, stream.timeline, stream.segment_of(position));
-        let name = match at_start && shows(finished).await && !shows(open).await {
+        let run = stream.run_name(position);
+        let end = stream.run_name(stream.done_end(position).saturating_sub(1));
+        let is_open = async || first(open, &run).await.is_some_and(|name| name <= end);
+        let name = match at_start && first(finished, "").await.is_some() && !is_open().await {
             true => stream.done_name(position),
-            false => stream.run_name(position),
+            false => run,
         };
         Error::Missing { name }
     }

@@ -10,13 +10,14 @@ use crate::{
 };
 
 use super::{
-    Assembly, WAL_FRAME, WalStream,
+    WAL_FRAME, WalStream, check_finished,
     index::{Blocks, Index, Summary, Transactions},
+    read_run,
     run::{BLOCKS, OpenRun, RunDraft, SUMMARY, TRANSACTIONS, WAL, check_facts, check_sections},
 };
 use crate::names;
 
-/// How many open runs of a segment are asked for at once.
+/// How many open runs are asked for at once.
 const PAGE: usize = 1000;
 
 /// Whether the finished run that holds the byte at `position` is here.
@@ -246,46 +247,78 @@ impl Indexed {
     }
 }
 
-/// Makes finished runs of the whole segment that holds the byte at `position`, reads them back, and removes the open
-/// runs that they replace. All of the segment has to be here. Done twice, it changes nothing.
+/// Makes the finished run that holds the byte at `position` of the open runs there, reads it back, and removes them. All of
+/// its bytes have to be here. Done twice, it changes nothing.
 ///
 /// # Errors
-/// [`Error::TwoServers`] if a finished run holds other WAL, [`Error::Missing`] if the segment is not complete. Nothing
-/// was removed then.
-pub async fn finish_segment(
+/// [`Error::TwoServers`] if it is there already and holds other WAL than one of the open runs, [`Error::Missing`] if some of
+/// its bytes are not here. Nothing was removed then.
+pub async fn finish_run(
     repository: &Repository,
     session: &Session,
     stream: &WalStream,
     position: u64,
     index: &mut (dyn Finish + Send),
 ) -> Result<()> {
-    let (segment, end) = (stream.segment_of(position), stream.segment_end(position));
-    let mut wal = Assembly::new(repository, *stream, segment, end);
-    let mut draft: Option<DoneDraft> = None;
-    while let Some(run) = wal.next().await? {
-        let (mut at, mut rest) = (run.start, &run.bytes[..]);
-        while !rest.is_empty() {
-            let current = match &mut draft {
-                Some(current) => current,
-                None => draft.insert(DoneDraft::new(repository, session, stream, at)?),
-            };
-            let room = usize::try_from(current.end() - at).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            current.bytes(now)?;
-            index.bytes(at, now);
-            at = at.saturating_add(now.len() as u64);
-            rest = later;
-            if at == current.end()
-                && let Some(whole) = draft.take()
-            {
-                whole.finish(&index.index())?.store(repository, stream).await?;
+    let start = stream.done_start(position);
+    let mut made_of = Vec::new();
+    match made_of_open(repository, session, stream, start, index, &mut made_of).await {
+        Ok(made) => made.store(repository, stream).await?,
+        // Somebody else has finished it meanwhile, or before.
+        Err(error @ (Error::Missing { .. } | Error::Damaged { .. })) => {
+            made_of.clear();
+            if !is_done(repository, stream, start).await? {
+                return Err(error);
             }
         }
+        Err(error) => return Err(error),
     }
-    for start in (segment..end).step_by(super::MAX_RUN) {
-        read_back(repository, stream, start).await?;
+    read_back(repository, stream, start).await?;
+    let open = open_runs(repository, stream, start).await?;
+    // What is left of others may be of another server.
+    for other in open.iter().filter(|open| !made_of.contains(open)) {
+        check_replaced(repository, stream, *other).await?;
     }
-    remove_open(repository, stream, segment).await
+    for open in open {
+        repository.store().delete(&stream.run_name(open)).await?;
+    }
+    Ok(())
+}
+
+/// The finished run that begins at `start`, made of open runs alone; where these begin is added to `made_of`.
+async fn made_of_open(
+    repository: &Repository,
+    session: &Session,
+    stream: &WalStream,
+    start: u64,
+    index: &mut (dyn Finish + Send),
+    made_of: &mut Vec<u64>,
+) -> Result<Sealing> {
+    let mut draft = DoneDraft::new(repository, session, stream, start)?;
+    let mut position = start;
+    while position < draft.end() {
+        let missing = || Error::Missing {
+            name: stream.run_name(position),
+        };
+        let run = OpenRun::read(repository, stream, position).await?;
+        let mut run = run.ok_or_else(missing)?;
+        while let Some(piece) = run.next()? {
+            draft.bytes(&piece.bytes)?;
+            index.bytes(piece.start, &piece.bytes);
+        }
+        made_of.push(position);
+        position = run.end();
+    }
+    draft.finish(&index.index())
+}
+
+/// Checks that an open run holds what the finished one does that takes its place. One that is damaged is of no use to anybody.
+async fn check_replaced(repository: &Repository, stream: &WalStream, start: u64) -> Result<()> {
+    match read_run(repository, stream, start).await {
+        Ok(Some(open)) => check_finished(repository, stream, start, &open.bytes).await,
+        Ok(None) | Err(Error::Damaged { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens every byte of a finished run and compares them with what its index says of them.
@@ -306,18 +339,24 @@ async fn read_back(repository: &Repository, stream: &WalStream, position: u64) -
     }
 }
 
-/// Removes the open runs of a segment that is finished.
-async fn remove_open(repository: &Repository, stream: &WalStream, segment: u64) -> Result<()> {
+/// The open runs that the finished run which begins at `start` replaces, by where they begin.
+async fn open_runs(repository: &Repository, stream: &WalStream, start: u64) -> Result<Vec<u64>> {
+    let segment = stream.segment_of(start);
     let prefix = names::wal_segment(stream.generation, stream.timeline, segment);
-    let mut after = String::new();
+    let of_name = |name: &str| u64::from_str_radix(name.strip_prefix(&prefix)?, 16).ok();
+    let mut after = match start == segment {
+        true => String::new(),
+        false => stream.run_name(start.saturating_sub(1)),
+    };
+    let mut found = Vec::new();
     loop {
         let page = repository.store().list_after(&prefix, &after, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after.clone_from(&last.name);
-        for open in &page {
-            repository.store().delete(&open.name).await?;
+        let open = page.iter().filter_map(|object| of_name(&object.name));
+        let open: Vec<u64> = open.take_while(|open| *open < stream.done_end(start)).collect();
+        found.extend_from_slice(&open);
+        match page.last() {
+            Some(last) if open.len() == PAGE => after.clone_from(&last.name),
+            _ => return Ok(found),
         }
     }
 }

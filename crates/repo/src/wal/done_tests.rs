@@ -28,7 +28,7 @@ impl Finish for Counting {
 
 fn finish(folder: &TestFolder, position: u64) -> crate::Result<()> {
     let mut counting = Counting(stream().segment_of(position));
-    block_on(finish_segment(
+    block_on(finish_run(
         &folder.repository,
         &folder.session,
         &stream(),
@@ -114,6 +114,19 @@ fn a_finished_run_with_other_content_is_never_overwritten() {
     let again = draft.finish(&index::Index::default()).unwrap();
     let refused = block_on(again.store(&folder.repository, &stream()));
     assert!(matches!(refused, Err(Error::TwoServers { .. })), "{refused:?}");
+    // Also who makes it of the open runs hears of it, whatever is left of them.
+    let before = names(&folder);
+    for gone in [None, Some(FIRST)] {
+        if let Some(gone) = gone {
+            block_on(folder.repository.store().delete(&stream().run_name(gone))).unwrap();
+        }
+        let refused = finish(&folder, FIRST);
+        assert!(
+            matches!(refused, Err(Error::TwoServers { .. })),
+            "{gone:?}: {refused:?}"
+        );
+    }
+    assert_eq!(names(&folder).len(), before.len() - 1, "something went");
 }
 
 #[test]
@@ -265,8 +278,17 @@ fn a_wide_segment_whose_finishing_was_interrupted_has_no_hole_and_is_finished_la
     block_on(sealing.store(repository, &stream)).unwrap();
     whole("interrupted");
     let mut counting = Counting(first);
-    block_on(finish_segment(repository, session, &stream, first, &mut counting)).unwrap();
-    whole("finished");
+    for part in 0..2 {
+        block_on(finish_run(
+            repository,
+            session,
+            &stream,
+            first + part * 16 * MIB,
+            &mut counting,
+        ))
+        .unwrap();
+        whole("finished");
+    }
     let done: Vec<String> = (0..2).map(|part| stream.done_name(first + part * 16 * MIB)).collect();
     assert_eq!(names(&folder), done);
 }

@@ -1,6 +1,6 @@
 //! One whole segment into the repository.
 
-use repo::wal::{DoneDraft, MAX_RUN, finish_segment, read_index, read_run};
+use repo::wal::{DoneDraft, MAX_RUN, finish_run, read_index, read_run};
 
 use crate::{Error, Result};
 use repo::wal::Finish as _;
@@ -51,7 +51,9 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile, turn: &Turn) -> R
         // Only tidying: what stays takes room, and readers take the finished runs.
         let mut indexer = file.indexer()?;
         let session = writer.session().await?;
-        let _ = finish_segment(repository, session, stream, file.start, &mut indexer).await;
+        for start in (file.start..file.end()).step_by(MAX_RUN) {
+            let _ = finish_run(repository, session, stream, start, &mut indexer).await;
+        }
     }
     Ok(written)
 }

@@ -301,15 +301,15 @@ impl<'a> Attendant<'a> {
         self.looked_at.clear();
     }
 
-    /// Complete segments that were left as they came, by a killed receiver or while the repository was away.
+    /// What is complete and was left as it came, by a killed receiver or while the repository was away.
     async fn finish_complete(&mut self, stream: &WalStream, geometry: Geometry) -> Result<()> {
         if self.looked_at.contains(&stream.timeline) {
             return Ok(());
         }
         let repository = &self.opened.repository;
         let stretches = coverage(repository, stream).await?;
-        for segment in complete(repository, stream, &stretches).await? {
-            self.finisher.finish(*stream, geometry, segment);
+        for start in complete(repository, stream, &stretches).await? {
+            self.finisher.finish(*stream, geometry, start);
         }
         self.looked_at.insert(stream.timeline);
         Ok(())
@@ -385,11 +385,12 @@ impl<'a> Attendant<'a> {
         self.summary.position = Some(ledger::Lsn(position));
     }
 
-    /// The segment that ends at `end` is complete.
-    pub(super) fn segment(&mut self, stretch: &Stretch, end: u64) {
-        self.summary.segments = self.summary.segments.saturating_add(1);
-        let segment = end.saturating_sub(stretch.stream.segment_size());
-        self.finisher.finish(stretch.stream, stretch.geometry, segment);
+    /// What a finished run will hold that ends at `end` is complete.
+    pub(super) fn complete(&mut self, stretch: &Stretch, end: u64) {
+        let stream = &stretch.stream;
+        self.summary.segments += u64::from(stream.segment_of(end) == end);
+        let start = stream.done_start(end.saturating_sub(1));
+        self.finisher.finish(*stream, stretch.geometry, start);
     }
 }
 

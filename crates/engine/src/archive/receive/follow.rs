@@ -218,8 +218,10 @@ impl<'f, 'a> Follower<'f, 'a> {
             if self.sealing.decide(self.now()) == Decision::Seal {
                 self.seal().await?;
             }
+            if stream.done_start(self.received) == self.received && self.received > self.stretch.position {
+                self.attendant.complete(&self.stretch, self.received);
+            }
             if stream.segment_of(self.received) == self.received && self.received > self.stretch.position {
-                self.attendant.segment(&self.stretch, self.received);
                 self.look_who_left().await?;
                 // A backup or another receiver may have been here: what it has needs no second time.
                 let done = is_done(&self.attendant.opened.repository, &stream, self.received);
@@ -280,11 +282,15 @@ impl<'f, 'a> Follower<'f, 'a> {
         let (mut at, mut rest) = (self.open_at, &self.open[..]);
         while !rest.is_empty() {
             let storing = async {
-                presence::check(repository).await?;
                 let (context, stream) = (self.attendant.context, &self.stretch.stream);
+                if stream.done_start(at) == at {
+                    self.attendant.finisher.settled(context, LAST_WORD).await?;
+                }
+                presence::check(repository).await?;
                 let end = store_run(context, repository, session, stream, at, rest).await?;
                 // Only what lies in the repository itself is durable.
-                presence::check(repository).await.map(|()| end)
+                presence::check(repository).await?;
+                Ok::<u64, Error>(end)
             };
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;

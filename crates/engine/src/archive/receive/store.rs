@@ -3,7 +3,7 @@
 use repo::{
     Repository,
     session::Session,
-    wal::{WalStream, append_run, assemble, is_done, replace_damaged_run},
+    wal::{WalStream, append_run, check_finished, is_done, replace_damaged_run},
 };
 
 use crate::event::Context;
@@ -35,18 +35,6 @@ pub(super) async fn store_run(
     if !is_done(repository, stream, start).await.unwrap_or(false) {
         return Err(gone);
     }
-    let end = start.saturating_add(bytes.len() as u64).min(stream.done_end(start));
-    assemble(repository, *stream, start, end, |at, piece| {
-        let ours = bytes
-            .get(usize::try_from(at - start).unwrap_or(usize::MAX)..)
-            .unwrap_or_default();
-        match ours.starts_with(piece) {
-            true => Ok(()),
-            false => Err(repo::Error::TwoServers {
-                what: format!("{} holds other WAL than this server sends", stream.done_name(start)),
-            }),
-        }
-    })
-    .await?;
-    Ok(end)
+    check_finished(repository, stream, start, bytes).await?;
+    Ok(start.saturating_add(bytes.len() as u64).min(stream.done_end(start)))
 }
