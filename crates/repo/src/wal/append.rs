@@ -22,18 +22,25 @@ pub async fn append_run(
     bytes: &[u8],
 ) -> Result<u64> {
     let object = seal_run(repository, session, stream, start, bytes)?;
-    let end = match repository.store().put_new(&object.name, object.bytes).await? {
+    let name = object.name;
+    let put = repository.store().put_new(&name, object.bytes).await?;
+    let end = match put {
         Put::Created => start.saturating_add(bytes.len() as u64),
         Put::Exists => {
             let stored = OpenRun::read(repository, stream, start).await?;
-            let mut stored = stored.ok_or(Error::Missing { name: object.name })?;
+            let mut stored = stored.ok_or_else(|| Error::Missing { name: name.clone() })?;
             check_same(stream, &mut stored, start, bytes)?;
             stored.end()
         }
     };
     // Where somebody has finished it meanwhile, that is what is read from now on.
     if is_done(repository, stream, start).await? {
-        check_finished(repository, stream, start, bytes).await?;
+        let checked = check_finished(repository, stream, start, bytes).await;
+        if put == Put::Created && matches!(checked, Err(Error::TwoServers { .. })) {
+            // Nobody was promised anything of it, and it would stand in the way of the other server's.
+            repository.store().delete(&name).await?;
+        }
+        checked?;
     }
     Ok(end)
 }

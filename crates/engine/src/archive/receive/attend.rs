@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Gap, Options, Summary,
-    finisher::{Finisher, complete},
+    finisher::{Finisher, Whose, complete},
     follow::{Follower, Stretch},
     patience::{Patience, unless_stopped},
     presence, record,
@@ -309,7 +309,7 @@ impl<'a> Attendant<'a> {
         let repository = &self.opened.repository;
         let stretches = coverage(repository, stream).await?;
         for start in complete(repository, stream, &stretches).await? {
-            self.finisher.finish(*stream, geometry, start);
+            self.finisher.finish(*stream, geometry, start, Whose::Left);
         }
         self.looked_at.insert(stream.timeline);
         Ok(())
@@ -390,7 +390,7 @@ impl<'a> Attendant<'a> {
         let stream = &stretch.stream;
         self.summary.segments += u64::from(stream.segment_of(end) == end);
         let start = stream.done_start(end.saturating_sub(1));
-        self.finisher.finish(*stream, stretch.geometry, start);
+        self.finisher.finish(*stream, stretch.geometry, start, Whose::Ours);
     }
 }
 

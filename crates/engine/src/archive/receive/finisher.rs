@@ -43,6 +43,16 @@ struct Job {
     stream: WalStream,
     geometry: Geometry,
     start: u64,
+    whose: Whose,
+}
+
+/// Who stored what is to be finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This receiver, or others that had the same: a finished run with other WAL is another server's.
+    Ours,
+    /// Nobody knows: it was left. What this receiver's server has is compared with the finished run when it goes on.
+    Left,
 }
 
 /// Somebody who finishes runs.
@@ -84,12 +94,13 @@ impl Finisher {
     }
 
     /// Hands over what is complete from `start` to where a finished run ends.
-    pub(super) fn finish(&self, stream: WalStream, geometry: Geometry, start: u64) {
+    pub(super) fn finish(&self, stream: WalStream, geometry: Geometry, start: u64, whose: Whose) {
         self.left.fetch_add(1, Ordering::SeqCst);
         let job = Job {
             stream,
             geometry,
             start,
+            whose,
         };
         // What finds no place is found again at the next start.
         if self.jobs.try_send(job).is_err() {
@@ -163,7 +174,7 @@ async fn finish_all(
                     last = Some((job.stream, indexer));
                     break;
                 }
-                Err(error @ repo::Error::TwoServers { .. }) => return Err(error.into()),
+                Err(error @ repo::Error::TwoServers { .. }) if job.whose == Whose::Ours => return Err(error.into()),
                 Err(error)
                     if attempt < TRIES && (error.is_transient() || presence::check(repository).await.is_err()) =>
                 {
