@@ -16,8 +16,9 @@ pub(crate) const OBJECT_TARGET: usize = 8 << 20;
 pub(crate) const FRAME_RECORD: usize = 11;
 /// Metadata compresses well at once; higher levels spend a database's CPU on little.
 const LEVEL: i32 = 3;
-/// WAL comes fast, and its pages of zeroes and images compress at any level.
-const WAL_LEVEL: i32 = 1;
+/// WAL comes fast, and its pages of zeroes and images compress at any level. Of frames as small as its are, this one makes
+/// less than level 1 does, in three quarters of the time.
+const WAL_LEVEL: i32 = -1;
 
 /// Packs raw frames.
 pub(crate) struct Packer(zstd::bulk::Compressor<'static>);

@@ -339,9 +339,9 @@ async fn read_back(repository: &Repository, stream: &WalStream, position: u64) -
     }
 }
 
-/// The open runs that the finished run which begins at `start` replaces, by where they begin.
-async fn open_runs(repository: &Repository, stream: &WalStream, start: u64) -> Result<Vec<u64>> {
-    let segment = stream.segment_of(start);
+/// The open runs that the finished run which holds the byte at `position` replaces, or will, by where they begin.
+pub async fn open_runs(repository: &Repository, stream: &WalStream, position: u64) -> Result<Vec<u64>> {
+    let (segment, start) = (stream.segment_of(position), stream.done_start(position));
     let prefix = names::wal_segment(stream.generation, stream.timeline, segment);
     let of_name = |name: &str| u64::from_str_radix(name.strip_prefix(&prefix)?, 16).ok();
     let mut after = match start == segment {

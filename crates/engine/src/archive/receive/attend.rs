@@ -7,7 +7,8 @@ use repo::{
     ledger,
     session::Session,
     wal::{
-        Expected, WalStream, archived_from, contiguous_end, coverage, is_archived, put_history, read_history, timelines,
+        Expected, WalStream, archived_from, contiguous_end, coverage, is_archived, is_done, open_runs, put_history,
+        read_history, timelines,
     },
 };
 
@@ -264,7 +265,14 @@ impl<'a> Attendant<'a> {
             true => stream.segment_of(position),
             false => stream.segment_of(position.saturating_sub(1)),
         };
-        let back = position.saturating_sub(COMPARED);
+        // Open runs beside a finished one may be of another server: then which of both is this one's is looked at from there on.
+        let last = stream.done_start(position.saturating_sub(1));
+        let doubtful =
+            is_done(repository, stream, last).await? && !open_runs(repository, stream, last).await?.is_empty();
+        let back = match doubtful {
+            true => last,
+            false => position.saturating_sub(COMPARED),
+        };
         let from = (back - back % geometry.page_bytes()).max(segment);
         match Expected::read(repository, stream, stream.done_start(from), from, position).await {
             // There is a hole or damage before it in the segment: what comes after that is known nevertheless.
@@ -309,7 +317,11 @@ impl<'a> Attendant<'a> {
         let repository = &self.opened.repository;
         let stretches = coverage(repository, stream).await?;
         for start in complete(repository, stream, &stretches).await? {
-            self.finisher.finish(*stream, geometry, start, Whose::Left);
+            let whose = match is_done(repository, stream, start).await? {
+                true => Whose::Left,
+                false => Whose::Ours,
+            };
+            self.finisher.finish(*stream, geometry, start, whose);
         }
         self.looked_at.insert(stream.timeline);
         Ok(())

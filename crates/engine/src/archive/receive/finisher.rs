@@ -49,9 +49,9 @@ struct Job {
 /// Who stored what is to be finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// This receiver, or others that had the same: a finished run with other WAL is another server's.
+    /// This receiver, or one before it: a finished run with other WAL is another server's.
     Ours,
-    /// Nobody knows: it was left. What this receiver's server has is compared with the finished run when it goes on.
+    /// Nobody knows: it was left beside a finished run. With that one the server's WAL is compared where the receiver goes on.
     Left,
 }
 
