@@ -276,9 +276,8 @@ pub async fn finish_run(
     read_back(repository, stream, start).await?;
     let open = open_runs(repository, stream, start).await?;
     // What is left of others may be of another server.
-    for other in open.iter().filter(|open| !made_of.contains(open)) {
-        check_replaced(repository, stream, *other).await?;
-    }
+    let (_, others): (Vec<u64>, Vec<u64>) = open.iter().partition(|open| made_of.contains(open));
+    check_open_runs(repository, stream, &others).await?;
     for open in open {
         repository.store().delete(&stream.run_name(open)).await?;
     }
@@ -312,13 +311,20 @@ async fn made_of_open(
     draft.finish(&index.index())
 }
 
-/// Checks that an open run holds what the finished one does that takes its place. One that is damaged is of no use to anybody.
-async fn check_replaced(repository: &Repository, stream: &WalStream, start: u64) -> Result<()> {
-    match read_run(repository, stream, start).await {
-        Ok(Some(open)) => check_finished(repository, stream, start, &open.bytes).await,
-        Ok(None) | Err(Error::Damaged { .. }) => Ok(()),
-        Err(error) => Err(error),
+/// Checks that open runs, by where they begin, hold what the finished one does that takes their place. One that is damaged is
+/// of no use to anybody.
+///
+/// # Errors
+/// [`Error::TwoServers`] if one holds other WAL.
+pub async fn check_open_runs(repository: &Repository, stream: &WalStream, starts: &[u64]) -> Result<()> {
+    for &start in starts {
+        match read_run(repository, stream, start).await {
+            Ok(Some(open)) => check_finished(repository, stream, start, &open.bytes).await?,
+            Ok(None) | Err(Error::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(())
 }
 
 /// Opens every byte of a finished run and compares them with what its index says of them.

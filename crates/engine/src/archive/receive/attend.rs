@@ -7,8 +7,8 @@ use repo::{
     ledger,
     session::Session,
     wal::{
-        Expected, WalStream, archived_from, contiguous_end, coverage, is_archived, is_done, open_runs, put_history,
-        read_history, timelines,
+        Expected, WalStream, archived_from, check_open_runs, contiguous_end, coverage, is_archived, is_done, open_runs,
+        put_history, read_history, timelines,
     },
 };
 
@@ -267,12 +267,18 @@ impl<'a> Attendant<'a> {
         };
         // Open runs beside a finished one may be of another server: then which of both is this one's is looked at from there on.
         let last = stream.done_start(position.saturating_sub(1));
-        let doubtful =
-            is_done(repository, stream, last).await? && !open_runs(repository, stream, last).await?.is_empty();
-        let back = match doubtful {
-            true => last,
-            false => position.saturating_sub(COMPARED),
+        let beside = match is_done(repository, stream, last).await? {
+            true => open_runs(repository, stream, last).await?,
+            false => Vec::new(),
         };
+        let back = match beside.is_empty() {
+            true => position.saturating_sub(COMPARED),
+            false => last,
+        };
+        if last < segment {
+            // The server cannot tell any more. If they differ, nobody goes on who may be the wrong one.
+            check_open_runs(repository, stream, &beside).await?;
+        }
         let from = (back - back % geometry.page_bytes()).max(segment);
         match Expected::read(repository, stream, stream.done_start(from), from, position).await {
             // There is a hole or damage before it in the segment: what comes after that is known nevertheless.
