@@ -321,6 +321,29 @@ fn a_generation_begins_once_and_before_its_timelines_and_backups() {
 }
 
 #[test]
+fn a_timeline_is_archived_from_where_the_first_receiver_began() {
+    let begun = |timeline, from| Entry::ArchivingBegun {
+        generation: GENERATION.into(),
+        timeline,
+        from: Lsn(from),
+    };
+    let (state, verdict) = after(&[begun(1, 0x5000), begun(1, 0x7000), begun(2, 0x6000), begun(1, 0x3000)]);
+    assert_eq!(verdict, Verdict::Valid);
+    let from = |timeline| state.archived_from(GENERATION, timeline);
+    assert_eq!(
+        (from(1), from(2), from(3)),
+        (Some(Lsn(0x3000)), Some(Lsn(0x6000)), None)
+    );
+    assert_eq!(state.archived_from("1", 1), None);
+    let unknown = Entry::ArchivingBegun {
+        generation: "1".into(),
+        timeline: 1,
+        from: Lsn(0),
+    };
+    void(Rule::Generation, &[unknown]);
+}
+
+#[test]
 fn once_a_writer_is_admitted_others_only_fill() {
     let (mut state, _) = after(&[admit("host", &["*"]), admit("archiver", &["wal-gap"])]);
     assert_eq!(
