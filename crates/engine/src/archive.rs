@@ -9,6 +9,7 @@ pub mod push;
 pub mod receive;
 pub mod sealing;
 
+pub(crate) mod archived;
 pub(crate) mod damaged;
 mod here;
 mod indexer;

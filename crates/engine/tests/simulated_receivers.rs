@@ -179,22 +179,10 @@ fn look<T: Send + 'static, F: Future<Output = T> + Send>(
     found.unwrap()
 }
 
-#[test]
-fn a_damaged_run_keeps_no_receiver_from_going_on_after_it() {
+/// A receiver that was killed before it finished a segment, and a damaged run of it: where that begins.
+fn with_a_damaged_run() -> (World, u64) {
     let world = World::new(5).initialised();
-    let start = |name: &str| {
-        let process = world.sim.process(name);
-        let receiving = receive(
-            world.clone(),
-            process.clone(),
-            world.store.of(&process),
-            Stop::default(),
-            true,
-        );
-        process.spawn(async move { drop(receiving.await) });
-        process
-    };
-    let first = start("first");
+    let first = start(&world, "first");
     let mut starts = Vec::new();
     for bytes in [1000, 2000, 3000] {
         starts.push(world.cluster.flushed());
@@ -202,24 +190,51 @@ fn a_damaged_run_keeps_no_receiver_from_going_on_after_it() {
         until_received(&world);
     }
     first.kill();
-    let hole = (starts[1].0, starts[2].0);
+    let hole = starts[1].0;
     look(&world, async move |opened: Opened, stream: WalStream| {
-        let (store, name) = (opened.repository.store(), stream.run_name(hole.0));
+        let (store, name) = (opened.repository.store(), stream.run_name(hole));
         let mut bytes = store.get(&name).await.unwrap().unwrap().to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         store.delete(&name).await.unwrap();
         store.put_new(&name, bytes.into()).await.unwrap();
     });
-    start("next");
+    (world, hole)
+}
+
+/// A receiver that goes on for ever.
+fn start(world: &World, name: &str) -> Process {
+    let process = world.sim.process(name);
+    let store = world.store.of(&process);
+    let receiving = receive(world.clone(), process.clone(), store, Stop::default(), true);
+    process.spawn(async move { drop(receiving.await) });
+    process
+}
+
+#[test]
+fn a_damaged_run_is_fetched_again_though_nothing_was_finished_yet() {
+    let (world, _) = with_a_damaged_run();
+    world.cluster.transact(4000);
+    let next = world.sim.process("next");
+    receive_all(&world, &next, &world.store.of(&next)).unwrap().unwrap();
+    judge(&world, "damaged");
+}
+
+#[test]
+fn a_damaged_run_that_the_server_no_longer_has_is_told_and_keeps_no_receiver_from_going_on_after_it() {
+    let (world, hole) = with_a_damaged_run();
+    world.cluster.transact(2_500_000);
+    world.cluster.recycle(world.cluster.flushed());
+    start(&world, "next");
     world.cluster.transact(4000);
     until_received(&world);
-    let end = world.cluster.flushed();
-    let stretches = look(&world, async |opened: Opened, stream: WalStream| {
-        coverage(&opened.repository, &stream).await.unwrap()
+    let (reached, gaps) = look(&world, async |opened: Opened, stream: WalStream| {
+        let stretches = coverage(&opened.repository, &stream).await.unwrap();
+        let gaps = opened.with_state(|state| state.gaps().to_vec()).await;
+        (stretches.last().map(|(_, to)| *to), gaps)
     });
-    assert_eq!(stretches.len(), 2, "{stretches:x?}");
-    assert_eq!((stretches[0].1, stretches[1]), (hole.0, (hole.1, end.0)));
+    assert_eq!(reached, Some(world.cluster.flushed().0));
+    assert_eq!(gaps.iter().map(|gap| gap.from.0).collect::<Vec<_>>(), [hole]);
 }
 
 #[test]

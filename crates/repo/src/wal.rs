@@ -19,7 +19,7 @@ mod run;
 
 pub use append::{append_run, check_finished, contiguous_end, replace_damaged_run};
 pub use assemble::{Assembly, assemble};
-pub use coverage::{Coverage, archived_from, coverage, is_archived, known_end, timelines};
+pub use coverage::{Coverage, archived_from, coverage, known_end, timelines};
 pub use done::{DoneDraft, Finish, Indexed, Sealing, check_open_runs, finish_run, is_done, open_runs, read_index};
 pub use expected::Expected;
 pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};

@@ -10,7 +10,7 @@ use engine::{
         Lsn, Tli,
         segment::{SegmentName, SegmentSize},
     },
-    repo::wal::is_archived,
+    repo::wal::archived_from,
 };
 
 use crate::{
@@ -156,7 +156,11 @@ async fn what_the_server_gave_away_with_a_dropped_slot_is_a_gap_that_the_window_
 /// Waits until a segment is finished: then somebody archives, and a hole is a loss.
 async fn is_archiving(world: &World, receiver: &mut Receiver) {
     let (opened, began) = (world.open().await, Instant::now());
-    while !is_archived(&opened.repository, &world.stream).await.unwrap() {
+    while archived_from(&opened.repository, &world.stream)
+        .await
+        .unwrap()
+        .is_none()
+    {
         receiver.is_running();
         assert!(began.elapsed() < PATIENCE, "no segment is finished");
         tokio::time::sleep(Duration::from_millis(50)).await;

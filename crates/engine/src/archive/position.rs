@@ -42,8 +42,8 @@ pub(super) struct Place {
 /// Where to go on with a server whose past is `history`.
 ///
 /// `here` are the newest timelines of that past of which anything is known, oldest first: one, and those before it whose
-/// WAL the slot may still hold back, or that were archived. `slot` is where the server's slot begins to do so; `flushed` is where the server is,
-/// and `backup` where the newest backup begins.
+/// WAL the slot may still hold back, or that were archived. `slot` is where the server's slot begins to do so; `flushed` is
+/// where the server is, and `backup` where the newest backup begins.
 pub(super) fn place(
     shape: &WalStream,
     history: &History,
@@ -149,14 +149,19 @@ fn end(shape: &WalStream, here: &Here, archived: Option<u64>, slot: Option<Lsn>)
     let mut end = match slot.map(|slot| (slot, before(slot))) {
         Some((_, Some(stretch))) => Some(stretch.1),
         // It was made before anything came, and others have stored later WAL meanwhile.
-        Some((slot, None)) if last.is_some() => Some(shape.segment_of(slot.0)),
+        Some((slot, None)) if last.is_some() || archived.is_some() => Some(shape.segment_of(slot.0)),
         _ => last.map(|stretch| stretch.1),
     };
     // A hole where everything was archived is filled, if the server still can; if not, that is recorded.
     if let Some(archived) = archived {
         let holding = here.stretches.iter().find(|stretch| stretch.1 >= archived);
-        let reached = holding.map(|(from, to)| if *from > archived { archived } else { *to });
-        end = end.min(reached).or(end);
+        let reached = match holding {
+            Some((from, to)) if *from <= archived => Some(*to),
+            Some(_) => Some(archived),
+            // Who began to archive it was stopped before anything came.
+            None => last.is_none().then_some(archived),
+        };
+        end = end.into_iter().chain(reached).min();
     }
     let mut ends = end;
     let mut missing = here.missing.clone();
@@ -266,6 +271,18 @@ mod tests {
         check("", 1, "1: 3-5 6-6.5 7-8.2 from 4", "5-7", "", "1: 8.2");
         check("", 1, "1: 3-5 6-6.5 7-8.2 from 4", "5-6", "", "1: 6.5");
         check("", 1, "1: 3-5 from 7", "", "", "1: 5");
+    }
+
+    #[test]
+    fn a_receiver_that_was_stopped_before_anything_came_is_followed_by_one_that_begins_where_it_did() {
+        check("", 1, "1: from 7", "", "", "1: 7");
+        check("", 1, "1: from 7", "7-8", "", "1: 8");
+        check("", 1, "1: from 7", "", "4.2", "1: 4");
+        check("", 1, "1: from 7", "", "8.1", "1: 7");
+        check("1@8.5", 2, "1: from 7", "", "", "1: 7");
+        check("1@8.5", 2, "1: from 7; 2: 8-9", "", "", "1: 7");
+        check("1@8.5", 2, "1: 3-8.5 from 3; 2: from 8", "", "", "2: 8");
+        check("1@6.5", 2, "1: from 7", "", "", "2: 6");
     }
 
     #[test]

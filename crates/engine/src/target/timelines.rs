@@ -7,12 +7,12 @@ use repo::{
     Repository,
     ledger::State,
     manifest::Postgresql,
-    wal::{Coverage, WalStream, coverage, is_archived, known_end, read_history, timelines},
+    wal::{Coverage, WalStream, coverage, known_end, read_history, timelines},
 };
 
 use crate::{
     Error, Result,
-    archive::{damaged, left},
+    archive::{archived::archived_from, damaged, left},
     database::Opened,
     event::Context,
     list::Backup,
@@ -127,7 +127,7 @@ impl Timelines {
             let mut stretches = coverage(&repository, &stream).await?;
             damaged::take_out(opened, &stream, &mut stretches).await?;
             here.insert(timeline, stretches);
-            if is_archived(&repository, &stream).await? {
+            if archived_from(opened, &stream).await?.is_some() {
                 archived.insert(timeline);
             }
             match history(&repository, generation, timeline).await {
@@ -173,8 +173,8 @@ impl Timelines {
 
     /// Whether somebody archived that timeline's WAL without pause at `position`: a hole there is damage.
     ///
-    /// Whoever archived a timeline goes on with the one that comes from it, and leaves nothing that tells so before the
-    /// first segment is finished. Further on, a child without a finished segment is one that backups alone know.
+    /// Whoever archived a timeline goes on with the one that comes from it, and who only pushes leaves nothing that tells so
+    /// before the first segment is finished. Further on, a child without a finished segment is one that backups alone know.
     pub(crate) fn is_archived(&self, timeline: u32, position: u64) -> bool {
         let ranges = self.history(timeline).ranges();
         let begins = ranges.last().map_or(0, |own| own.start.0);

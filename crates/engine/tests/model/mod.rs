@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     past: Vec<Wal>,
     /// What it was told to be durable: by timeline and first position, up to which one.
     heard: BTreeMap<(u32, u64), u64>,
+    /// Where the first receiver began that said of any of a timeline's WAL that it is durable.
+    received: BTreeMap<u32, u64>,
     /// Nothing before it is in the server's directory any more, whoever asks.
     recycled: Lsn,
     /// Counts restarts: sessions of an earlier life are gone.
@@ -61,6 +63,7 @@ impl Cluster {
             wal: Wal::new(files.control().system_identifier),
             past: Vec::new(),
             heard: BTreeMap::new(),
+            received: BTreeMap::new(),
             recycled: Lsn(0),
             life: 0,
             running: 0,

@@ -31,6 +31,11 @@ impl Cluster {
             .collect()
     }
 
+    /// Where the first receiver of a timeline began; none if nobody received any of it.
+    pub(crate) fn received_from(&self, timeline: Tli) -> Option<u64> {
+        self.lock().received.get(&timeline.0).copied()
+    }
+
     /// From here on it writes the next timeline; where it left the one before. Sessions end.
     pub(crate) fn promote(&self) -> Lsn {
         let switch = {

@@ -260,6 +260,10 @@ impl WalFeed for Feed {
         let mut shared = self.cluster.lock();
         let flushed = flushed.min(self.position);
         shared.hears(self.timeline, self.begun, flushed);
+        if self.begun < flushed {
+            let first = shared.received.entry(self.timeline.0).or_insert(self.begun.0);
+            *first = self.begun.0.min(*first);
+        }
         if self.through_slot && shared.life == self.life {
             shared.slot.restart = shared.slot.restart.max(flushed);
         }

@@ -14,6 +14,7 @@
 
 mod actors;
 mod directory;
+mod failover;
 mod index;
 mod judge;
 #[path = "../model/mod.rs"]

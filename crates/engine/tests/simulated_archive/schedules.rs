@@ -124,10 +124,7 @@ impl Cast {
                 None => self.receiver = Some(self.receive(&format!("receiver-{}", self.counts.kills))),
             }
         }
-        // Where neither a slot nor an archiver holds WAL back, what another receiver or a backup stores further on may leave a
-        // hole before it that nobody tells of.
-        let held = self.day.slot || self.day.archivers > 0;
-        if held && sim.chance(1) {
+        if sim.chance(1) {
             if let Some(other) = self.other.take() {
                 other.kill();
             }
@@ -145,7 +142,7 @@ impl Cast {
             }
             self.archivers[number] = self.archive(number);
         }
-        if held && sim.chance(1) {
+        if sim.chance(1) {
             let label = format!("backup-{}", self.backups.len());
             self.backups.push(backup(&self.world, &label, &self.taken));
         }

@@ -34,6 +34,12 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         switch: Option<Lsn>,
     },
+    /// A receiver stores all WAL of a timeline from `from` on: what is missing after it is lost.
+    ArchivingBegun {
+        generation: String,
+        timeline: u32,
+        from: Lsn,
+    },
     /// A run is about to write objects in its own folder. `parent` is the backup it builds on: that
     /// one, and all it references, stay while the run is open.
     RunStarted {
@@ -146,9 +152,10 @@ pub enum Entry {
 }
 
 /// All kinds this version knows.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 29] = [
     "generation-begun",
     "timeline-begun",
+    "archiving-begun",
     "run-started",
     "committed",
     "failed",
@@ -183,6 +190,7 @@ impl Entry {
         match self {
             Entry::GenerationBegun { .. } => "generation-begun",
             Entry::TimelineBegun { .. } => "timeline-begun",
+            Entry::ArchivingBegun { .. } => "archiving-begun",
             Entry::RunStarted { .. } => "run-started",
             Entry::Committed { .. } => "committed",
             Entry::Failed { .. } => "failed",

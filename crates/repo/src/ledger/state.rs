@@ -64,6 +64,7 @@ pub struct State {
     condemnations: BTreeMap<u64, Condemnation>,
     condemned_runs: BTreeMap<String, u64>,
     wal_horizons: BTreeMap<(String, u32), Lsn>,
+    archived: BTreeMap<(String, u32), Lsn>,
     gaps: Vec<Gap>,
     proofs: Vec<Proof>,
     alarms: BTreeMap<u64, Alarm>,

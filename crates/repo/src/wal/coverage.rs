@@ -82,14 +82,9 @@ pub async fn timelines(repository: &Repository, generation: u64) -> Result<Vec<u
     }
 }
 
-/// Whether somebody archives that timeline without pause, or did: only who does finishes segments and leaves marks. A hole
-/// in its WAL is damage then; backups alone leave holes between them.
-pub async fn is_archived(repository: &Repository, stream: &WalStream) -> Result<bool> {
-    Ok(archived_from(repository, stream).await?.is_some())
-}
-
 /// From which position on somebody archived that timeline without pause, as far as what is kept tells: the first finished
-/// run, or the beginning of the segment that the first mark lies in. `None` if nobody does.
+/// run, or the beginning of the segment that the first mark lies in. Only who archives leaves these; backups leave holes
+/// between them. `None` if there are none: what a receiver said in the ledger counts as well.
 pub async fn archived_from(repository: &Repository, stream: &WalStream) -> Result<Option<u64>> {
     let done = names::wal_all_done(stream.generation, stream.timeline);
     let marks = names::wal_marks(stream.generation, stream.timeline);

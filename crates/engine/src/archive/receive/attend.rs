@@ -7,14 +7,17 @@ use repo::{
     ledger,
     session::Session,
     wal::{
-        Expected, WalStream, archived_from, check_open_runs, contiguous_end, coverage, is_archived, is_done, open_runs,
-        put_history, read_history, timelines,
+        Expected, WalStream, check_open_runs, contiguous_end, coverage, is_done, open_runs, put_history, read_history,
+        timelines,
     },
 };
 
 use crate::{
     Error, Result,
-    archive::position::{Here, Place, place},
+    archive::{
+        archived::{archived_from, is_archived_before},
+        position::{Here, Place, place},
+    },
     backup::check_generation,
     database::Opened,
     event::Context,
@@ -135,8 +138,8 @@ impl<'a> Attendant<'a> {
             check_ahead(&again, &identity, Lsn(place.position))?;
             return Ok(Begun::Again);
         }
-        record::begin(self.opened, &identity, &history, place.timeline).await?;
         let stream = shape(&identity, place.timeline)?;
+        record::begin(self.opened, &identity, &history, &stream, place.position).await?;
         let geometry = Geometry::new(identity.facts.segment_size, identity.facts.wal_block_size).map_err(unlike)?;
         // Also of the timelines before: who was killed at the end of one left them, and nobody comes by there again.
         for range in history.ranges().iter().filter(|range| range.start < range.end) {
@@ -216,7 +219,7 @@ impl<'a> Attendant<'a> {
         let mut here = Vec::new();
         for range in history.ranges().iter().rev().filter(|range| range.start < range.end) {
             let found = self.here(identity, range.timeline).await?;
-            if !found.stretches.is_empty() || !found.missing.is_empty() {
+            if !found.stretches.is_empty() || !found.missing.is_empty() || found.archived.is_some() {
                 here.insert(0, found);
             }
             // What the slot holds back may be of a timeline before, though others have stored later ones. And the end of
@@ -235,7 +238,7 @@ impl<'a> Attendant<'a> {
         let generation = identity.system.system_identifier.to_string();
         let (repository, shape) = (&self.opened.repository, shape(identity, timeline)?);
         let stretches = coverage(repository, &shape).await?;
-        let archived = archived_from(repository, &shape).await?;
+        let archived = archived_from(self.opened, &shape).await?;
         let missing = self
             .opened
             .with_state(|state| {
@@ -333,12 +336,16 @@ impl<'a> Attendant<'a> {
         Ok(())
     }
 
-    /// Whether any of the cluster's WAL was ever archived without pause: then a hole is a loss, on a timeline that just
-    /// began as well.
-    async fn archived(&self, identity: &Identity) -> Result<bool> {
-        let repository = &self.opened.repository;
-        for timeline in timelines(repository, identity.system.system_identifier).await? {
-            if is_archived(repository, &shape(identity, Tli(timeline))?).await? {
+    /// Whether any of the cluster's WAL was archived without pause before `from` on `timeline`: then a hole there is a loss,
+    /// on a timeline that just began as well.
+    async fn archived(&self, identity: &Identity, timeline: Tli, from: u64) -> Result<bool> {
+        let generation = identity.system.system_identifier;
+        for other in timelines(&self.opened.repository, generation).await? {
+            let before = match other == timeline.0 {
+                true => from,
+                false => u64::MAX,
+            };
+            if is_archived_before(self.opened, &shape(identity, Tli(other))?, before).await? {
                 return Ok(true);
             }
         }
@@ -389,7 +396,7 @@ impl<'a> Attendant<'a> {
         };
         let cause = "the server no longer had it";
         let generation = identity.system.system_identifier;
-        let archived = self.archived(&identity).await?;
+        let archived = self.archived(&identity, timeline, from).await?;
         presence::check(&self.opened.repository).await?;
         record::gap(self.context, self.opened, generation, &gap, cause, archived).await?;
         self.summary.gaps.push(gap);

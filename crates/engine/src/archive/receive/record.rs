@@ -1,12 +1,22 @@
 //! What the ledger hears of the WAL that is received.
 
 use pgformat::{Lsn, Tli, history::History};
-use repo::ledger::{self, Entry, Severity, State};
+use repo::{
+    ledger::{self, Entry, Severity, State},
+    wal::WalStream,
+};
 
-use crate::{Error, Result, database::Opened, event::Context, server::Identity};
+use crate::{Error, Result, archive::archived::said, database::Opened, event::Context, server::Identity};
 
-/// Says that the cluster and the timeline have begun, where that is news.
-pub(super) async fn begin(opened: &Opened, identity: &Identity, history: &History, timeline: Tli) -> Result<()> {
+/// Says that the cluster, the timeline and its archiving have begun, where that is news.
+pub(super) async fn begin(
+    opened: &Opened,
+    identity: &Identity,
+    history: &History,
+    stream: &WalStream,
+    position: u64,
+) -> Result<()> {
+    let timeline = Tli(stream.timeline);
     let generation = identity.system.system_identifier.to_string();
     let (known, begun) = opened
         .with_state(|state| {
@@ -37,6 +47,16 @@ pub(super) async fn begin(opened: &Opened, identity: &Identity, history: &Histor
             switch: parent.map(|parent| ledger::Lsn(parent.end.0)),
         };
         append_unless(opened, entry, |state| state.knows_timeline(&generation, timeline.0)).await?;
+    }
+    // Before the first run: of who is killed before a segment is finished, nothing else tells.
+    let archives = |state: &State| said(state, stream).is_some_and(|from| from.0 <= position);
+    if !opened.with_state(archives).await {
+        let entry = Entry::ArchivingBegun {
+            generation,
+            timeline: timeline.0,
+            from: ledger::Lsn(position),
+        };
+        opened.append(entry).await?;
     }
     Ok(())
 }

@@ -17,6 +17,14 @@ impl State {
             } => {
                 self.generations.entry(generation).or_default().insert(timeline);
             }
+            Entry::ArchivingBegun {
+                generation,
+                timeline,
+                from,
+            } => {
+                let earliest = self.archived.entry((generation, timeline)).or_insert(from);
+                *earliest = from.min(*earliest);
+            }
             Entry::RunStarted {
                 run,
                 session,

@@ -1,7 +1,7 @@
 //! Questions to a state.
 
 use super::{Alarm, Backup, Condemnation, Gap, Pin, Proof, Run, State};
-use crate::ledger::{Level, ObjectReference, Outcome};
+use crate::ledger::{Level, Lsn, ObjectReference, Outcome};
 
 impl State {
     /// Unexpired backups, in the order of their commits.
@@ -118,6 +118,11 @@ impl State {
         self.generations
             .get(generation)
             .is_some_and(|timelines| timelines.contains(&timeline))
+    }
+
+    /// From where on a receiver said that it archives that timeline of a generation.
+    pub fn archived_from(&self, generation: &str, timeline: u32) -> Option<Lsn> {
+        self.archived.get(&(generation.to_owned(), timeline)).copied()
     }
 
     /// The last entry copied from `source`, and the hash of its object.

@@ -118,7 +118,7 @@ impl State {
                     Rule::Generation,
                 )
             }
-            Entry::WalGap { generation, .. } => {
+            Entry::ArchivingBegun { generation, .. } | Entry::WalGap { generation, .. } => {
                 self.void_if(!self.generations.contains_key(generation), Rule::Generation)
             }
             Entry::RunStarted { run, parent, .. } => {

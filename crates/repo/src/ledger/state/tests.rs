@@ -1,5 +1,7 @@
 //! One case a rule: a short history, and what the last entry of it is.
 
+mod timelines;
+
 use super::{Rule, State, Verdict};
 use crate::ledger::{
     BackupKind, Condemned, Entry, Level, Lsn, ObjectReference, Outcome, Record, References, Summary, What,
@@ -300,24 +302,6 @@ fn wal_that_a_backup_needs_is_not_condemned_nor_a_backup_committed_that_needs_co
         &[start("a"), condemn_wal(1, 0x5001), commit_at("a", &[], 0x5000)],
     );
     valid(&[start("a"), condemn_wal(2, 0x5001), commit_at("a", &[], 0x5000)]);
-}
-
-#[test]
-fn a_generation_begins_once_and_before_its_timelines_and_backups() {
-    let timeline = Entry::TimelineBegun {
-        generation: GENERATION.into(),
-        timeline: 1,
-        parent: None,
-        switch: None,
-    };
-    void(Rule::Generation, &[generation()]);
-    void(Rule::Generation, &[timeline.clone(), timeline]);
-    let mut state = State::new();
-    state.apply(&record(1, "host", start("a")));
-    assert_eq!(
-        state.apply(&record(2, "host", commit("a", &[]))),
-        Verdict::Void(Rule::Generation)
-    );
 }
 
 #[test]
