@@ -17,16 +17,18 @@ pub mod index;
 mod indexed;
 mod mark;
 mod run;
+mod timelines;
 
 pub use append::{append_run, contiguous_end, replace_damaged_run};
 pub use assemble::{Assembly, assemble};
-pub use coverage::{Coverage, archived_from, coverage, is_archived, known_end, timelines};
+pub use coverage::{Coverage, archived_from, coverage, is_archived, known_end};
 pub use done::{DoneDraft, Finish, Sealing, finish_segment, is_done};
 pub use expected::Expected;
-pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};
+pub use history::{MAX_HISTORY, put_history, read_history};
 pub use indexed::{Indexed, read_index};
 pub use mark::{Mark, newest_mark, put_mark};
 pub use run::{Run, read_run, seal_run};
+pub use timelines::{history_timelines, timelines};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use run::OpenRun;

@@ -12,6 +12,8 @@ mod world;
 mod archive;
 mod beyond;
 mod damage;
+mod elsewhere;
+mod far;
 mod quiet;
 mod refusals;
 mod timelines;
