@@ -70,6 +70,21 @@ pub(crate) async fn finished(world: &World, timeline: u32) -> Vec<String> {
     names
 }
 
+/// The name of the finished segment that begins at a position.
+pub(crate) async fn beginning_at(world: &World, start: u64) -> String {
+    let opened = world.open().await;
+    let names = objects(opened.repository.store()).await;
+    let mut names = names.into_iter().filter(|name| name.contains("/done/"));
+    names.find(|name| name.ends_with(&format!("{start:016x}"))).unwrap()
+}
+
+/// Puts zeros in the place of an object.
+pub(crate) async fn spoil(store: &dyn Store, name: &str) {
+    let whole = store.get(name).await.unwrap().unwrap();
+    store.delete(name).await.unwrap();
+    store.put_new(name, vec![0; whole.len()].into()).await.unwrap();
+}
+
 /// The refusal of a restore to `at`, or of the plan for it; `None` if it went through.
 async fn failure(world: &World, at: &At, name: &str) -> Option<Error> {
     let mut request = world.request(name);

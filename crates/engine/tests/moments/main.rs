@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail their test where it stands"
+    clippy::print_stdout,
+    reason = "helpers of tests fail their test where it stands, and figures are their report"
 )]
 
 #[path = "../world/mod.rs"]
