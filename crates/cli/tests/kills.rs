@@ -10,9 +10,11 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+#[path = "chosen/mod.rs"]
+mod chosen;
+
 use std::{
     collections::BTreeMap,
-    hash::{BuildHasher, Hasher},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -24,6 +26,8 @@ use testkit::{
     clusters::{Options, RowDigest, TestCluster, bank, give_to_server_user, row_digests},
     sim::Random,
 };
+
+use chosen::{kills, random};
 
 const ACCOUNTS: i32 = 2000;
 /// How long a server may take to notice that a client is gone.
@@ -53,7 +57,7 @@ impl World {
         World {
             folder,
             server: TestCluster::new(Major::V15, options).await,
-            random: Random::new(seed()),
+            random: random(),
         }
     }
 
@@ -130,18 +134,6 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-fn seed() -> u64 {
-    let chosen = std::env::var("LASTGOOD_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = chosen.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    println!("replay with LASTGOOD_SEED={seed}");
-    seed
-}
-
-fn kills() -> u64 {
-    let chosen = std::env::var("LASTGOOD_KILLS").ok().and_then(|text| text.parse().ok());
-    chosen.unwrap_or(20)
 }
 
 fn succeeded(output: &Output) {

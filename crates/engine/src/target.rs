@@ -6,6 +6,7 @@
 
 mod base;
 mod find;
+mod leader;
 mod scan;
 mod search;
 mod timelines;

@@ -267,8 +267,20 @@ impl Repository {
             .get_range(name, at, ends as usize)
             .await?
             .ok_or_else(missing)?;
-        let session = self.session(name, &start).await?;
-        Sealed::by_ends(&session, kind, name, &start, &end, pin)
+        self.open_ends(kind, name, pin, (&start, &end)).await
+    }
+
+    /// The same with both ends at hand: `start` begins with the header, and `end` is directory and trailer.
+    pub(crate) async fn open_ends(
+        &self,
+        kind: Kind,
+        name: &str,
+        pin: &Pin,
+        (start, end): (&[u8], &[u8]),
+    ) -> Result<Sealed> {
+        check_preamble(name, start, kind)?;
+        let session = self.session(name, start).await?;
+        Sealed::by_ends(&session, kind, name, start, end, pin)
     }
 
     /// Opens a sealed object from bytes at hand, if the session it was written in is known already:

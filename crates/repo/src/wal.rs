@@ -14,17 +14,21 @@ mod done;
 mod expected;
 mod history;
 pub mod index;
+mod indexed;
 mod mark;
 mod run;
+mod timelines;
 
 pub use append::{append_run, check_finished, contiguous_end, replace_damaged_run};
 pub use assemble::{Assembly, assemble};
-pub use coverage::{Coverage, archived_from, coverage, known_end, timelines};
-pub use done::{DoneDraft, Finish, Indexed, Sealing, check_open_runs, finish_run, is_done, open_runs, read_index};
+pub use coverage::{Coverage, archived_from, coverage, known_end};
+pub use done::{DoneDraft, Finish, Sealing, check_open_runs, finish_run, is_done, open_runs};
 pub use expected::Expected;
-pub use history::{MAX_HISTORY, history_timelines, put_history, read_history};
+pub use history::{MAX_HISTORY, put_history, read_history};
+pub use indexed::{Indexed, read_index};
 pub use mark::{Mark, newest_mark, put_mark};
 pub use run::{Run, read_run, seal_run};
+pub use timelines::{history_timelines, timelines};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use run::OpenRun;

@@ -9,6 +9,9 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+#[path = "../chosen/mod.rs"]
+mod chosen;
+
 mod contract;
 mod kills;
 mod recoveries;

@@ -1,6 +1,9 @@
 //! The server killed with all its processes, again and again, beside one receiver that nobody starts again.
 
-use crate::world::{World, moment, random, share};
+use crate::{
+    chosen::{random, share},
+    world::{World, moment},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_crashes_under_load_is_received_on_from_where_it_was() {

@@ -10,6 +10,9 @@
     reason = "a test: panicking is its answer, counts are its report"
 )]
 
+#[path = "../chosen/mod.rs"]
+mod chosen;
+
 mod away;
 mod crashes;
 mod network;

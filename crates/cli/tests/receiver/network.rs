@@ -14,9 +14,10 @@ use engine::{
 };
 
 use crate::{
+    chosen::{random, share},
     proxy::{Cut, Proxy},
     receiver::Receiver,
-    world::{KEEPING, PATIENCE, World, lsn, moment, random, server, share, soaks},
+    world::{KEEPING, PATIENCE, World, lsn, moment, server, soaks},
 };
 
 /// So that a server which was told nothing soon lets go of the slot.

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use engine::pgformat::Lsn;
 
-use crate::world::{PATIENCE, World, moment, random, share};
+use crate::{
+    chosen::{random, share},
+    world::{PATIENCE, World, moment},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_wal_is_lost_and_no_gap_left_whenever_it_is_killed() {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    hash::{BuildHasher, Hasher},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
@@ -28,7 +27,7 @@ use testkit::{
     sim::Random,
 };
 
-use crate::receiver::Receiver;
+use crate::{chosen::kills, receiver::Receiver};
 
 const SIZE: u64 = 16 << 20;
 /// How long anything may take that is waited for: a receiver waits up to half a minute before it tries again.
@@ -279,27 +278,9 @@ pub(crate) fn lsn(text: &str) -> u64 {
     text.parse::<Lsn>().map_or(0, |lsn| lsn.0)
 }
 
-fn kills() -> u64 {
-    let chosen = std::env::var("LASTGOOD_KILLS").ok().and_then(|text| text.parse().ok());
-    chosen.unwrap_or(20)
-}
-
-/// So many of each 20 kills there are to be; at least one.
-pub(crate) fn share(of_twenty: u64) -> u64 {
-    (kills() * of_twenty).div_ceil(20).max(1)
-}
-
 /// Whether there is time for what takes minutes.
 pub(crate) fn soaks() -> bool {
     kills() >= SOAK
-}
-
-/// What chooses the moments.
-pub(crate) fn random() -> Random {
-    let chosen = std::env::var("LASTGOOD_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = chosen.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    println!("replay with LASTGOOD_SEED={seed}");
-    Random::new(seed)
 }
 
 /// Lets the load go on for a moment of at most `millis`, chosen at random.

@@ -11,7 +11,6 @@ use pgclient::{
     Conninfo, Session,
     catalog::{ServerFacts, Slot, WalState},
 };
-
 use pgformat::control::Control;
 
 use crate::event::Context;

@@ -6,7 +6,7 @@ use repo::ledger::Lsn;
 
 use crate::{Error, Result, event::Context, list::Backup};
 
-use super::{At, Target, Timelines, base::Base, search::Search};
+use super::{At, Target, Timelines, base::Base, leader::Leader, search::Search};
 
 /// What is looked for along one path.
 pub(super) enum Wanted {
@@ -68,11 +68,13 @@ pub(crate) async fn find(
     }
     let mut found: BTreeMap<(u32, u64), Target> = BTreeMap::new();
     let mut refusal = None;
+    let mut leader = Leader::of(timelines, &tips, chosen);
     // The newest timeline first: of what is refused, its reason is the one to tell.
     for tip in tips.into_iter().rev() {
         match Search::new(context, timelines, tip).run(&wanted, &bases).await {
             Ok(targets) => {
                 for target in targets {
+                    leader.found(tip, &wanted, &target);
                     found.entry((target.timeline, target.record.0)).or_insert(target);
                 }
                 if matches!(wanted, Wanted::Latest) {
@@ -80,7 +82,8 @@ pub(crate) async fn find(
                 }
             }
             Err(error @ Error::Refused { .. }) => {
-                refusal.get_or_insert(error);
+                let error = leader.refused(tip, error);
+                refusal = refusal.or(error);
                 // The newest moment is the newest timeline's: an older one's is another, and has to be asked for.
                 if matches!(wanted, Wanted::Latest) {
                     break;
@@ -88,6 +91,9 @@ pub(crate) async fn find(
             }
             Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = leader.refusal(found.values()) {
+        return Err(error);
     }
     let mut all = found.into_values();
     match (all.next(), all.next()) {
@@ -115,13 +121,6 @@ fn ambiguous(wanted: &Wanted, first: Target, second: Target, rest: impl Iterator
         Wanted::Xid { xid, .. } => format!("transaction {xid}"),
         Wanted::Point(name) => format!("the restore point {name:?}"),
     };
-    let told = |target: &Target| {
-        let time = target
-            .before
-            .as_ref()
-            .map_or(String::new(), |before| format!(", after {}", shown(before.time)));
-        format!("timeline {} at {}{time}", target.timeline, target.end)
-    };
     let all = [first, second].into_iter().chain(rest);
     let all: Vec<String> = all.map(|target| told(&target)).collect();
     refused(
@@ -129,6 +128,15 @@ fn ambiguous(wanted: &Wanted, first: Target, second: Target, rest: impl Iterator
         format!("{what} is in more than one place: {}", all.join("; ")),
         "Say which: `--timeline N`, and `--at lsn:X/Y` where one timeline has it twice.",
     )
+}
+
+/// Where a target is, for people.
+pub(super) fn told(target: &Target) -> String {
+    let time = target
+        .before
+        .as_ref()
+        .map_or(String::new(), |before| format!(", after {}", shown(before.time)));
+    format!("timeline {} at {}{time}", target.timeline, target.end)
 }
 
 pub(super) fn no_timeline(timeline: Option<u32>) -> Error {

@@ -1,12 +1,19 @@
-//! Goes through WAL by its index, and by its bytes where there is none.
+//! Goes through WAL by its indexes, which are fetched ahead, and by its bytes where there are none.
 
+use futures::{
+    future::BoxFuture,
+    stream::{FuturesOrdered, StreamExt},
+};
 use pgformat::{
     Lsn,
     wal::{Record, Walker},
 };
-use repo::wal::{
-    Assembly, Finish, Indexed,
-    index::{Index, Summary, Transactions},
+use repo::{
+    Repository,
+    wal::{
+        Assembly, Finish, Indexed, WalStream,
+        index::{Index, Summary, Transactions},
+    },
 };
 
 use crate::{Error, Result, archive::Indexer, event::Context};
@@ -23,36 +30,55 @@ pub(super) struct Chunk {
     pub(super) transactions: Transactions,
 }
 
+/// So many indexes are fetched at once. Each takes several requests one after another, and a store may be tens of
+/// milliseconds away; 16 MiB of WAL take longer to replay than a sixteenth of that.
+const MOST_AHEAD: usize = 16;
+/// Transactions are fetched ahead as they lie in the store, and opened when their turn comes; those that take more bytes
+/// are fetched only then. So what is ahead takes 16 MiB at most.
+const MOST_SEALED: u32 = 1 << 20;
+
+/// An index on its way; `None` if there is none of use.
+type Fetch<'a> = BoxFuture<'a, Result<Option<(Indexed, Summary)>>>;
+
 /// Goes along a path, stretch by stretch.
 pub(super) struct Scan<'a> {
     context: &'a Context,
     timelines: &'a Timelines,
-    pieces: std::vec::IntoIter<Piece>,
-    /// What is left of the piece at hand.
-    rest: Option<Piece>,
-    /// The stretches before, the last of which as a rule holds the beginning of a record that lies across.
-    before: Vec<Piece>,
+    /// All of the path. Each begins where a page does, the first of all where a record does.
+    stretches: Vec<Piece>,
+    /// How many of them were given.
+    given: usize,
+    /// The indexes of the next ones, in order.
+    fetches: FuturesOrdered<Fetch<'a>>,
+    /// How many to have under way. It grows: who needs a few reads a few.
+    ahead: usize,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(context: &'a Context, timelines: &'a Timelines, path: &Path) -> Scan<'a> {
-        Scan {
+    pub(super) fn new(context: &'a Context, timelines: &'a Timelines, path: &Path) -> Result<Scan<'a>> {
+        let mut stretches = Vec::new();
+        for piece in &path.pieces {
+            let stream = timelines.stream(piece.timeline)?;
+            let mut from = piece.from;
+            while from < piece.to {
+                let to = stream.done_end(from).min(piece.to);
+                stretches.push(Piece { from, to, ..*piece });
+                from = to;
+            }
+        }
+        Ok(Scan {
             context,
             timelines,
-            pieces: path.pieces.clone().into_iter(),
-            rest: None,
-            before: Vec::new(),
-        }
+            stretches,
+            given: 0,
+            fetches: FuturesOrdered::new(),
+            ahead: 1,
+        })
     }
 
     /// Where the next stretch lies; `None` at the end of the path.
-    pub(super) fn ahead(&self) -> Result<Option<Piece>> {
-        let Some(piece) = self.rest.or_else(|| self.pieces.as_slice().first().copied()) else {
-            return Ok(None);
-        };
-        let stream = self.timelines.stream(piece.timeline)?;
-        let to = stream.done_end(piece.from).min(piece.to);
-        Ok(Some(Piece { to, ..piece }))
+    pub(super) fn ahead(&self) -> Option<Piece> {
+        self.stretches.get(self.given).copied()
     }
 
     /// The next stretch, past all that is needed: if it is damaged, that is told, and nothing is known of it.
@@ -67,84 +93,103 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The next stretch; `None` at the end of the path. After an error it goes on with a later piece, not with a later
-    /// stretch.
+    /// The next stretch; `None` at the end of the path, and after an error.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk>> {
+        let next = self.step().await;
+        if next.is_err() {
+            self.stretches.truncate(self.given);
+            self.fetches = FuturesOrdered::new();
+        }
+        next
+    }
+
+    async fn step(&mut self) -> Result<Option<Chunk>> {
         self.context.stop.check()?;
-        let Some(piece) = self.rest.take().or_else(|| self.pieces.next()) else {
+        self.fetch_ahead()?;
+        let (Some(now), Some(fetched)) = (self.ahead(), self.fetches.next().await) else {
             return Ok(None);
         };
-        let stream = self.timelines.stream(piece.timeline)?;
-        let end = stream.done_end(piece.from).min(piece.to);
-        let whole = stream.done_start(piece.from) == piece.from && end == stream.done_end(piece.from);
-        let indexed = match whole {
-            true => Indexed::open(&self.timelines.repository, &stream, piece.from).await?,
-            false => None,
-        };
-        if let Some(indexed) = indexed {
-            let summary = indexed.summary().await?;
-            if summary.joined && summary.broken.is_none() {
-                let now = Piece { to: end, ..piece };
-                self.go_on(piece, now);
-                return Ok(Some(Chunk {
-                    from: now.from,
-                    to: now.to,
-                    transactions: indexed.transactions().await?,
-                    summary,
-                }));
+        let (summary, transactions) = match fetched? {
+            Some((indexed, summary)) => (summary, indexed.transactions().await?),
+            // By its bytes: up to the next finished run, which may have an index.
+            None => {
+                let before = self.stretches.get(..self.given).unwrap_or_default();
+                let index = walk(self.context, self.timelines, before, now).await?;
+                (index.summary, index.transactions)
             }
-        }
-        // By its bytes: up to the next finished run, which may have an index.
-        let now = Piece { to: end, ..piece };
-        let index = self.walk(now).await?;
-        self.go_on(piece, now);
+        };
+        self.given += 1;
         Ok(Some(Chunk {
             from: now.from,
             to: now.to,
-            summary: index.summary,
-            transactions: index.transactions,
+            summary,
+            transactions,
         }))
     }
 
-    fn go_on(&mut self, piece: Piece, now: Piece) {
-        self.before.push(now);
-        self.rest = (now.to < piece.to).then_some(Piece { from: now.to, ..piece });
-    }
-
-    /// Makes the index of a stretch, after the stretch before it.
-    async fn walk(&self, now: Piece) -> Result<Index> {
-        let mut back = 1;
-        loop {
-            // Each stretch begins where a page does, the first of all where a record does.
-            let first = self.before.len().saturating_sub(back);
-            let before = self.before.get(first..).unwrap_or_default();
-            let start = before.first().unwrap_or(&now).from;
-            let timelines = self.timelines;
-            let indexer = Indexer::new(timelines.geometry, timelines.generation, start)?;
-            let mut indexer = indexer.of_major(timelines.major);
-            for piece in before {
-                self.feed(&mut indexer, *piece).await?;
-            }
-            drop(indexer.index());
-            self.feed(&mut indexer, now).await?;
-            let index = indexer.index();
-            // A record may be longer than a stretch.
-            if index.summary.joined || first == 0 || index.summary.broken.is_some() {
-                return Ok(index);
-            }
-            back *= 4;
-        }
-    }
-
-    async fn feed(&self, indexer: &mut Indexer, piece: Piece) -> Result<()> {
-        let stream = self.timelines.stream(piece.timeline)?;
-        let mut wal = Assembly::new(&self.timelines.repository, stream, piece.from, piece.to);
-        while let Some(run) = wal.next().await? {
-            self.context.stop.check()?;
-            indexer.feed(&run.bytes);
+    /// Has the indexes of the next stretches fetched.
+    fn fetch_ahead(&mut self) -> Result<()> {
+        self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+        while self.fetches.len() < self.ahead
+            && let Some(stretch) = self.stretches.get(self.given + self.fetches.len())
+        {
+            let stream = self.timelines.stream(stretch.timeline)?;
+            let fetch = fetch(&self.timelines.repository, stream, *stretch);
+            self.fetches.push_back(Box::pin(fetch));
         }
         Ok(())
     }
+}
+
+/// Makes the index of a stretch from its bytes. Of those `before` it, the last as a rule holds the beginning of a record that
+/// lies across.
+async fn walk(context: &Context, timelines: &Timelines, before: &[Piece], now: Piece) -> Result<Index> {
+    let mut back = 1;
+    loop {
+        let first = before.len().saturating_sub(back);
+        let before = before.get(first..).unwrap_or_default();
+        let start = before.first().unwrap_or(&now).from;
+        let indexer = Indexer::new(timelines.geometry, timelines.generation, start)?;
+        let mut indexer = indexer.of_major(timelines.major);
+        for piece in before {
+            feed(context, timelines, &mut indexer, *piece).await?;
+        }
+        drop(indexer.index());
+        feed(context, timelines, &mut indexer, now).await?;
+        let index = indexer.index();
+        // A record may be longer than a stretch.
+        if index.summary.joined || first == 0 || index.summary.broken.is_some() {
+            return Ok(index);
+        }
+        back *= 4;
+    }
+}
+
+async fn feed(context: &Context, timelines: &Timelines, indexer: &mut Indexer, piece: Piece) -> Result<()> {
+    let stream = timelines.stream(piece.timeline)?;
+    let mut wal = Assembly::new(&timelines.repository, stream, piece.from, piece.to);
+    while let Some(run) = wal.next().await? {
+        context.stop.check()?;
+        indexer.feed(&run.bytes);
+    }
+    Ok(())
+}
+
+/// The index of a finished run that lies in `stretch` whole; `None` if there is none, or one that has to be made anew.
+async fn fetch(repository: &Repository, stream: WalStream, stretch: Piece) -> Result<Option<(Indexed, Summary)>> {
+    let (from, to) = (stretch.from, stretch.to);
+    if stream.done_start(from) != from || stream.done_end(from) != to {
+        return Ok(None);
+    }
+    let Some(mut indexed) = Indexed::open(repository, &stream, from).await? else {
+        return Ok(None);
+    };
+    let summary = indexed.summary().await?;
+    if !summary.joined || summary.broken.is_some() {
+        return Ok(None);
+    }
+    indexed.fetch_transactions(MOST_SEALED).await?;
+    Ok(Some((indexed, summary)))
 }
 
 /// Whether something is damaged, or went after it was listed.

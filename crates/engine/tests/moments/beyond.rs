@@ -11,9 +11,8 @@ use engine::{
 use crate::{
     act::value,
     archive::archive,
-    damage::{forget, objects},
-    server, state_at,
-    workload::{self, noise},
+    damage::{beginning_at, forget, objects, segments, spoil},
+    server, state_at, workload,
     world::World,
 };
 
@@ -26,22 +25,17 @@ async fn damage_past_the_moment_or_before_the_backup_that_leads_there_stops_no_r
     workload::begin(&cluster).await;
     world.backup(&cluster).await;
     let before = workload::run(&cluster, 1, 3).await;
-    for _ in 0..3 {
-        value(&cluster, "SELECT pg_catalog.pg_switch_wal()").await;
-        noise(&cluster, 5).await;
-    }
+    // Nothing happens in the first one after the moments, so that what comes next is in the one that is damaged.
+    value(&cluster, "SELECT pg_catalog.pg_switch_wal()").await;
+    segments(&cluster, 2).await;
     world.backup(&cluster).await;
     let after = workload::run(&cluster, 2, 2).await;
     archive(&world, &cluster).await;
     let opened = world.open().await;
     let store = opened.repository.store();
     let damaged = before[2].lsn.0 / SEGMENT * SEGMENT + SEGMENT;
-    let names = objects(&**store).await;
-    let is_it = |name: &&String| name.contains("/done/") && name.ends_with(&format!("{damaged:016x}"));
-    let damaged = names.iter().find(is_it).unwrap();
-    let whole = store.get(damaged).await.unwrap().unwrap();
-    store.delete(damaged).await.unwrap();
-    store.put_new(damaged, vec![0; whole.len()].into()).await.unwrap();
+    let damaged = beginning_at(&world, damaged).await;
+    spoil(&**store, &damaged).await;
     for (name, at, moment) in [
         ("lsn", At::Lsn(before[2].lsn), &before[2]),
         ("xid", At::Xid(before[2].xid), &before[2]),
@@ -78,10 +72,7 @@ async fn a_damaged_last_segment_takes_only_its_own_moments_out_of_the_window() {
     let cluster = server(Major::V15).await;
     workload::begin(&cluster).await;
     world.backup(&cluster).await;
-    for _ in 0..2 {
-        noise(&cluster, 5).await;
-        value(&cluster, "SELECT pg_catalog.pg_switch_wal()").await;
-    }
+    segments(&cluster, 2).await;
     archive(&world, &cluster).await;
     let opened = world.open().await;
     let store = opened.repository.store();
@@ -99,9 +90,7 @@ async fn a_damaged_last_segment_takes_only_its_own_moments_out_of_the_window() {
         .max_by_key(|(_, start)| *start)
         .unwrap();
     assert_eq!(before.ranges[0].to.0, start + SEGMENT, "{before:?}");
-    let whole = store.get(last).await.unwrap().unwrap();
-    store.delete(last).await.unwrap();
-    store.put_new(last, vec![0; whole.len()].into()).await.unwrap();
+    spoil(&**store, last).await;
 
     let window = target::window(&world.context, &opened).await.unwrap();
     assert_eq!(window.ranges.len(), 1, "{window:?}");

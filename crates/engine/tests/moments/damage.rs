@@ -37,7 +37,7 @@ fn damages(whole: &[u8], other: &[u8]) -> [Option<Vec<u8>>; 5] {
     ]
 }
 
-async fn segments(cluster: &TestCluster, count: usize) {
+pub(crate) async fn segments(cluster: &TestCluster, count: usize) {
     for _ in 0..count {
         noise(cluster, 5).await;
         value(cluster, "SELECT pg_catalog.pg_switch_wal()").await;
@@ -60,6 +60,29 @@ pub(crate) async fn forget(world: &World) {
 pub(crate) async fn objects(store: &dyn Store) -> Vec<String> {
     let objects = store.list_after("wal/", "", 1000).await.unwrap();
     objects.into_iter().map(|object| object.name).collect()
+}
+
+/// The names of the finished segments of a timeline, in order.
+pub(crate) async fn finished(world: &World, timeline: u32) -> Vec<String> {
+    let opened = world.open().await;
+    let mut names = objects(opened.repository.store()).await;
+    names.retain(|name| name.contains(&format!("/{timeline:08X}/done/")));
+    names
+}
+
+/// The name of the finished segment that begins at a position.
+pub(crate) async fn beginning_at(world: &World, start: u64) -> String {
+    let opened = world.open().await;
+    let names = objects(opened.repository.store()).await;
+    let mut names = names.into_iter().filter(|name| name.contains("/done/"));
+    names.find(|name| name.ends_with(&format!("{start:016x}"))).unwrap()
+}
+
+/// Puts zeros in the place of an object.
+pub(crate) async fn spoil(store: &dyn Store, name: &str) {
+    let whole = store.get(name).await.unwrap().unwrap();
+    store.delete(name).await.unwrap();
+    store.put_new(name, vec![0; whole.len()].into()).await.unwrap();
 }
 
 /// The refusal of a restore to `at`, or of the plan for it; `None` if it went through.

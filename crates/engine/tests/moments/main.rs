@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail their test where it stands"
+    clippy::print_stdout,
+    reason = "helpers of tests fail their test where it stands, and figures are their report"
 )]
 
 #[path = "../world/mod.rs"]
@@ -12,6 +13,8 @@ mod world;
 mod archive;
 mod beyond;
 mod damage;
+mod elsewhere;
+mod far;
 mod quiet;
 mod refusals;
 mod timelines;

@@ -5,32 +5,23 @@ use engine::{
     repo::store::Store as _,
     restore::{self, At},
 };
-use testkit::clusters::TestCluster;
 
 use crate::{
-    act::value,
     archive::archive,
-    damage::objects,
+    damage::{beginning_at, segments},
     refusals::refusal,
     server,
-    workload::{self, noise, text},
+    workload::{self, text},
     world::World,
 };
 
 const SEGMENT: u64 = 16 << 20;
 
-async fn segment(cluster: &TestCluster) {
-    noise(cluster, 5).await;
-    value(cluster, "SELECT pg_catalog.pg_switch_wal()").await;
-}
-
 /// Takes a finished segment of timeline 1 away.
 async fn lose(world: &World, start: u64) {
     let opened = world.open().await;
     let store = opened.repository.store();
-    let is_lost = |name: &&String| name.contains("/done/") && name.ends_with(&format!("{start:016x}"));
-    let names = objects(&**store).await;
-    store.delete(names.iter().find(is_lost).unwrap()).await.unwrap();
+    store.delete(&beginning_at(world, start).await).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,9 +36,9 @@ async fn a_moment_before_a_backup_is_not_that_backup_though_nothing_happened_aft
     let (code, what, _) = refusal(&world, At::Time(before[0].time)).await;
     assert_eq!(code, "before-first-backup", "{what}");
 
-    segment(&cluster).await;
+    segments(&cluster, 1).await;
     let behind = workload::run(&cluster, 2, 2).await;
-    segment(&cluster).await;
+    segments(&cluster, 1).await;
     let newer = world.backup(&cluster).await.backup.id;
     archive(&world, &cluster).await;
     let lost = behind[0].lsn.0 / SEGMENT * SEGMENT - SEGMENT;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The server that a restore to `at` becomes.
-async fn promoted(world: &World, at: At) -> TestCluster {
+pub(crate) async fn promoted(world: &World, at: At) -> TestCluster {
     let mut request = world.request("promoted");
     request.at = at;
     world.restore(&request).await;

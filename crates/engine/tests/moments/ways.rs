@@ -1,32 +1,22 @@
 //! Several ways to a moment: which backup is begun with, and what is done where the first way is closed.
 
 use engine::{
-    Error,
     pgformat::Major,
     repo::{
         ledger::{Entry, Level, Outcome},
         store::Store as _,
     },
-    restore::{self, At},
+    restore::At,
 };
 
 use crate::{
     act::value,
     archive::archive,
-    server, state_at,
-    workload::{self, noise},
+    damage::{beginning_at, objects, segments},
+    refusals::refusal,
+    server, state_at, workload,
     world::World,
 };
-
-async fn refusal(world: &World, at: At) -> (&'static str, String) {
-    let mut request = world.request("refused");
-    request.at = at;
-    match restore::plan(&world.context, &world.open().await, &request).await {
-        Err(Error::Refused { code, what, .. }) => (code, what),
-        Err(other) => panic!("{other:?}"),
-        Ok(plan) => panic!("{:?}: {:?}", request.at, plan.target),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_behind_a_hole_leads_on_and_a_bad_one_is_taken_only_where_no_other_does() {
@@ -35,10 +25,7 @@ async fn a_backup_behind_a_hole_leads_on_and_a_bad_one_is_taken_only_where_no_ot
     workload::begin(&cluster).await;
     world.backup(&cluster).await;
     let before = workload::run(&cluster, 1, 3).await;
-    for _ in 0..3 {
-        noise(&cluster, 5).await;
-        value(&cluster, "SELECT pg_catalog.pg_switch_wal()").await;
-    }
+    segments(&cluster, 3).await;
     let behind = workload::run(&cluster, 2, 3).await;
     let newer = world.backup(&cluster).await.backup.id;
     let after = workload::run(&cluster, 3, 3).await;
@@ -47,16 +34,7 @@ async fn a_backup_behind_a_hole_leads_on_and_a_bad_one_is_taken_only_where_no_ot
     let opened = world.open().await;
     let store = opened.repository.store();
     let lost = behind[0].lsn.0 / (16 << 20) * (16 << 20) - (16 << 20);
-    let done = store.list_after("wal/", "", 1000).await.unwrap().into_iter();
-    let done: Vec<String> = done
-        .map(|object| object.name)
-        .filter(|name| name.contains("/done/"))
-        .collect();
-    let lost = done
-        .iter()
-        .find(|name| name.ends_with(&format!("{lost:016x}")))
-        .unwrap();
-    store.delete(lost).await.unwrap();
+    store.delete(&beginning_at(&world, lost).await).await.unwrap();
 
     let at = |at: At, name: &'static str| state_at(&world, Major::V15, at, None, name);
     // Behind the hole everything is reached from the backup there, whatever way it is said.
@@ -66,7 +44,7 @@ async fn a_backup_behind_a_hole_leads_on_and_a_bad_one_is_taken_only_where_no_ot
     assert_eq!(at(At::Xid(before[2].xid), "before").await, before[2].digest);
     // Between the hole and that backup nothing is.
     for lost in [At::Xid(behind[1].xid), At::Lsn(behind[1].lsn), At::Time(behind[1].time)] {
-        let (code, what) = refusal(&world, lost.clone()).await;
+        let (code, what, _) = refusal(&world, lost.clone()).await;
         assert!(["wal-gap", "xid-not-found"].contains(&code), "{lost:?}: {code}: {what}");
     }
     // A backup that failed its verification is better than none.
@@ -123,12 +101,9 @@ async fn a_restored_server_takes_a_timeline_that_nobody_has_and_the_newest_one_i
     // Without its history nothing leads to the newest timeline: that is said, and an older one has to be asked for.
     let opened = world.open().await;
     let store = opened.repository.store();
-    let objects = store.list_after("wal/", "", 1000).await.unwrap();
-    let history = objects
-        .iter()
-        .find(|object| object.name.ends_with("00000002.history"))
-        .unwrap();
-    store.delete(&history.name).await.unwrap();
+    let names = objects(&**store).await;
+    let history = names.iter().find(|name| name.ends_with("00000002.history")).unwrap();
+    store.delete(history).await.unwrap();
     assert_eq!(refusal(&world, At::Latest).await.0, "no-backup-before");
     let old = state_at(&world, Major::V15, At::Latest, Some(1), "old").await;
     assert_eq!(old, one[2].digest);

@@ -101,11 +101,16 @@ pub async fn check_finished(repository: &Repository, stream: &WalStream, start: 
 /// Equal to `from` or before it if nothing reaches it. Finished runs are known by their names; every open one from
 /// there on is read, and one that is damaged ends what is here.
 pub async fn contiguous_end(repository: &Repository, stream: &WalStream, from: u64) -> Result<u64> {
-    let done = |position| is_done(repository, stream, position);
-    let mut position = match done(from).await? {
+    let position = match is_done(repository, stream, from).await? {
         true => stream.done_end(from),
         false => stream.done_start(from),
     };
+    follow(repository, stream, position).await
+}
+
+/// The same from where a run ends, or the first of a segment begins.
+pub(super) async fn follow(repository: &Repository, stream: &WalStream, mut position: u64) -> Result<u64> {
+    let done = |position| is_done(repository, stream, position);
     while position < u64::MAX {
         if stream.done_start(position) == position && done(position).await? {
             position = stream.done_end(position);

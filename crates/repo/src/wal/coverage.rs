@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Error, Result, names, repository::Repository};
+use futures::future::try_join_all;
 
-use super::{WalStream, newest_mark, run::OpenRun};
+use crate::{Error, Result, names, repository::Repository, store::Listed};
+
+use super::{WalStream, append::follow, newest_mark, run::OpenRun};
 
 /// How many objects are asked for at once.
 const PAGE: usize = 1000;
+/// How many open runs are read at once, and how many bytes: of an idle server there are many small ones, and a store may
+/// be tens of milliseconds away.
+const MOST_READS: usize = 16;
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Stretches of WAL without a gap, ascending; each from its first position to before its last.
 pub type Coverage = Vec<(u64, u64)>;
@@ -16,70 +22,71 @@ pub type Coverage = Vec<(u64, u64)>;
 /// names are asked for. A damaged open run is a hole: one flipped bit must not hide all other WAL.
 pub async fn coverage(repository: &Repository, stream: &WalStream) -> Result<Coverage> {
     let mut stretches = Stretches::default();
-    for start in listed(repository, &names::wal_all_done(stream.generation, stream.timeline)).await? {
+    for (start, _) in listed(repository, &names::wal_all_done(stream.generation, stream.timeline)).await? {
         stretches.add(start, stream.done_end(start));
     }
     // Open runs: of each segment, follow the chain from its first byte. Finished stretches are known already.
     let all = names::wal_timeline(stream.generation, stream.timeline);
-    let open = listed(repository, &all).await?;
-    let mut segments: Vec<u64> = open.iter().map(|start| stream.segment_of(*start)).collect();
+    let mut open = listed(repository, &all).await?;
+    open.retain(|(start, _)| stretches.end_from(*start).is_none());
+    let ends = ends(repository, stream, &open).await?;
+    let mut segments: Vec<u64> = open.iter().map(|(start, _)| stream.segment_of(*start)).collect();
     segments.sort_unstable();
     segments.dedup();
     for segment in segments {
         let mut position = stretches.end_from(segment).unwrap_or(segment);
         while position < stream.segment_end(segment) {
-            let Some(run) = OpenRun::intact(repository, stream, position).await? else {
-                break;
+            let end = match ends.get(&position) {
+                Some(end) => *end,
+                // A listing that shows what came after it may lack it.
+                None => match OpenRun::intact(repository, stream, position).await? {
+                    Some(run) => run.end(),
+                    None => break,
+                },
             };
-            stretches.add(position, run.end());
-            position = run.end();
+            stretches.add(position, end);
+            position = end;
         }
     }
     // Runs that no chain reaches: they cannot be used, and they show that something before them is missing.
-    for start in open {
-        if stretches.end_from(start).is_none()
-            && let Some(run) = OpenRun::intact(repository, stream, start).await?
-        {
-            stretches.add(start, run.end());
+    for (start, end) in ends {
+        if stretches.end_from(start).is_none() {
+            stretches.add(start, end);
         }
     }
     // What a listing did not show yet.
-    let ends: Vec<u64> = stretches.0.values().copied().collect();
-    for end in ends {
-        let reached = super::contiguous_end(repository, stream, end).await?;
-        if reached > end {
-            stretches.add(end, reached);
+    let reached: Vec<u64> = stretches.0.values().copied().collect();
+    for end in reached {
+        let further = follow(repository, stream, end).await?;
+        if further > end {
+            stretches.add(end, further);
         }
     }
     Ok(stretches.0.into_iter().collect())
 }
 
-/// The timelines of a generation of which any WAL is here, ascending.
-pub async fn timelines(repository: &Repository, generation: u64) -> Result<Vec<u32>> {
-    let prefix = format!("wal/{generation}/");
-    let (mut after, mut found) = (String::new(), Vec::new());
-    loop {
-        let page = repository.store().list_after(&prefix, &after, 1).await?;
-        let Some(first) = page.first() else {
-            return Ok(found);
+/// Where each of these open runs ends, of which size and first position are given. What is damaged, or went since, ends
+/// nowhere.
+async fn ends(repository: &Repository, stream: &WalStream, open: &[(u64, u64)]) -> Result<BTreeMap<u64, u64>> {
+    let mut ends = BTreeMap::new();
+    let mut rest = open;
+    while !rest.is_empty() {
+        let mut bytes = 0u64;
+        let fits = |(_, size): &&(u64, u64)| {
+            bytes = bytes.saturating_add(*size);
+            bytes <= MOST_BYTES
         };
-        let rest = first.name.strip_prefix(&prefix).unwrap_or_default();
-        let (timeline, is_history) = match rest.split_once(['/', '.']) {
-            Some((timeline, rest)) => (timeline, rest == "history"),
-            None => (rest, false),
-        };
-        if let Ok(number) = u32::from_str_radix(timeline, 16)
-            && !is_history
-            && found.last() != Some(&number)
-        {
-            found.push(number);
-        }
-        // To the next timeline at once: `.` sorts before `/`, and `0` after it.
-        after = match is_history {
-            true => first.name.clone(),
-            false => format!("{prefix}{timeline}0"),
-        };
+        // One is read however long it is.
+        let count = rest.iter().take(MOST_READS).take_while(fits).count().max(1);
+        let (now, later) = rest.split_at(count);
+        let reads = now.iter().map(|(start, _)| async move {
+            let run = OpenRun::intact(repository, stream, *start).await?;
+            Ok::<_, Error>(run.map(|run| (*start, run.end())))
+        });
+        ends.extend(try_join_all(reads).await?.into_iter().flatten());
+        rest = later;
     }
+    Ok(ends)
 }
 
 /// From which position on somebody archived that timeline without pause, as far as what is kept tells: the first finished
@@ -114,11 +121,11 @@ pub async fn known_end(repository: &Repository, stream: &WalStream) -> Result<u6
     };
     let open = listed(repository, &names::wal_timeline(stream.generation, stream.timeline)).await?;
     let last = open.into_iter().max();
-    Ok(marked.max(last.map_or(0, |start| start.saturating_add(1))))
+    Ok(marked.max(last.map_or(0, |(start, _)| start.saturating_add(1))))
 }
 
-/// The positions in the names of runs that begin with `prefix`.
-async fn listed(repository: &Repository, prefix: &str) -> Result<Vec<u64>> {
+/// The positions in the names of runs that begin with `prefix`, and the bytes of their objects.
+async fn listed(repository: &Repository, prefix: &str) -> Result<Vec<(u64, u64)>> {
     let (mut after, mut found) = (String::new(), Vec::new());
     loop {
         let page = repository.store().list_after(prefix, &after, PAGE).await?;
@@ -134,7 +141,8 @@ async fn listed(repository: &Repository, prefix: &str) -> Result<Vec<u64>> {
             let hex = |text: &str| u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
             hex(segment).and(hex(start))
         };
-        found.extend(page.iter().filter_map(|object| of_name(&object.name)));
+        let run = |object: &Listed| Some((of_name(&object.name)?, object.size));
+        found.extend(page.iter().filter_map(run));
         if reached {
             return Ok(found);
         }

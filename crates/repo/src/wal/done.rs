@@ -1,19 +1,14 @@
 //! Finished segments: runs at fixed places, each with an index of the records that end in it.
 
 use crate::{
-    Error, Result,
-    bytes_codec::Malformed,
-    envelope::{Finished, HEADER, Kind, Opener, Pin, Sealed, TRAILER},
-    repository::Repository,
-    session::Session,
-    store::Put,
+    Error, Result, bytes_codec::Malformed, envelope::Finished, repository::Repository, session::Session, store::Put,
 };
 
 use super::{
-    WAL_FRAME, WalStream, check_finished,
-    index::{Blocks, Index, Summary, Transactions},
-    read_run,
-    run::{BLOCKS, OpenRun, RunDraft, SUMMARY, TRANSACTIONS, WAL, check_facts, check_sections},
+    Indexed, WAL_FRAME, WalStream, check_finished,
+    index::{Index, Summary},
+    read_index, read_run,
+    run::{BLOCKS, OpenRun, RunDraft, SUMMARY, TRANSACTIONS, WAL},
 };
 use crate::names;
 
@@ -151,99 +146,6 @@ fn other_content(stream: &WalStream, position: u64) -> Error {
             "{} holds other WAL than this server has written there",
             stream.done_name(position)
         ),
-    }
-}
-
-/// The index of the finished run that holds the byte at `position`; `None` if there is no such run. Reads the ends of
-/// the object and its index, not the WAL in it.
-pub async fn read_index(repository: &Repository, stream: &WalStream, position: u64) -> Result<Option<Index>> {
-    let Some(run) = Indexed::open(repository, stream, position).await? else {
-        return Ok(None);
-    };
-    Ok(Some(Index {
-        summary: run.summary().await?,
-        blocks: run.blocks().await?,
-        transactions: run.transactions().await?,
-    }))
-}
-
-/// A finished run opened by its ends: its index is read part by part.
-#[derive(Debug)]
-pub struct Indexed {
-    repository: Repository,
-    sealed: Sealed,
-}
-
-impl Indexed {
-    /// The run that holds the byte at `position`; `None` if there is no such run.
-    pub async fn open(repository: &Repository, stream: &WalStream, position: u64) -> Result<Option<Indexed>> {
-        let name = stream.done_name(position);
-        let store = repository.store();
-        let Some(listed) = store.head(&name).await? else {
-            return Ok(None);
-        };
-        let Some(at) = listed
-            .size
-            .checked_sub(TRAILER as u64)
-            .filter(|at| *at >= HEADER as u64)
-        else {
-            return Err(Malformed("it is cut off").of(&name));
-        };
-        let Some(end) = store.get_range(&name, at, TRAILER).await? else {
-            return Ok(None);
-        };
-        // What the trailer says is checked with the directory that it leads to.
-        let directory = end.get(8..12).and_then(|bytes| bytes.first_chunk::<4>());
-        let directory = directory.map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        let mut hash = [0; 32];
-        hash.copy_from_slice(end.get(24..56).unwrap_or(&[0; 32]));
-        let pin = Pin {
-            size: listed.size,
-            hash,
-        };
-        let sealed = repository.open_ranged(Kind::Wal, &name, &pin, directory).await?;
-        check_sections(&sealed)?;
-        let run = Indexed {
-            repository: repository.clone(),
-            sealed,
-        };
-        let facts = run.frame(0).await?;
-        let end = check_facts(&run.sealed, &facts, stream, stream.done_start(position))?;
-        match end == stream.done_end(position) {
-            true => Ok(Some(run)),
-            false => Err(Malformed("it is no finished run of WAL").of(&name)),
-        }
-    }
-
-    async fn frame(&self, number: u32) -> Result<Vec<u8>> {
-        let sealed = self.sealed.fetch(&**self.repository.store(), number, 1).await?;
-        let mut out = Vec::new();
-        self.sealed.open_frame(&mut Opener::new()?, number, &sealed, &mut out)?;
-        Ok(out)
-    }
-
-    /// The little that most questions need.
-    pub async fn summary(&self) -> Result<Summary> {
-        self.decode(SUMMARY, Summary::decode).await
-    }
-
-    /// Which pages were changed.
-    pub async fn blocks(&self) -> Result<Blocks> {
-        self.decode(BLOCKS, Blocks::decode).await
-    }
-
-    /// What transactions did, and how they ended.
-    pub async fn transactions(&self) -> Result<Transactions> {
-        self.decode(TRANSACTIONS, Transactions::decode).await
-    }
-
-    async fn decode<T>(&self, section: u8, decode: impl Fn(&[u8]) -> Result<T, Malformed>) -> Result<T> {
-        let mut sections = self.sealed.directory.extra.iter();
-        let Some(number) = sections.position(|found| *found == section) else {
-            return Err(Malformed("it has no index").of(self.sealed.name()));
-        };
-        let raw = self.frame(number as u32).await?;
-        decode(&raw).map_err(|what| what.of(self.sealed.name()))
     }
 }
 

@@ -71,26 +71,3 @@ pub async fn read_history(repository: &Repository, generation: u64, timeline: u3
     }
     sealed.read(&mut Opener::new()?, 0).map(Some)
 }
-
-/// The timelines of a generation whose history files a listing shows, ascending.
-pub async fn history_timelines(repository: &Repository, generation: u64) -> Result<Vec<u32>> {
-    let prefix = format!("wal/{generation}/");
-    let (mut after, mut found) = (String::new(), Vec::new());
-    loop {
-        let page = repository.store().list_after(&prefix, &after, 1).await?;
-        let Some(first) = page.first() else {
-            return Ok(found);
-        };
-        let rest = first.name.strip_prefix(&prefix).unwrap_or_default();
-        let (timeline, rest) = rest.split_at_checked(8).unwrap_or((rest, ""));
-        let is_history = rest == ".history";
-        if is_history && let Ok(number) = u32::from_str_radix(timeline, 16) {
-            found.push(number);
-        }
-        // A timeline's runs come after its history file, all with a `/`: past them at once.
-        after = match is_history {
-            true => first.name.clone(),
-            false => format!("{prefix}{timeline}0"),
-        };
-    }
-}

@@ -83,8 +83,8 @@ impl Search<'_> {
             }
             let path = self.path(base)?;
             reached = path.end().max(base.start);
-            let mut scan = Scan::new(self.context, self.timelines, &path);
-            while let Some(ahead) = scan.ahead()? {
+            let mut scan = Scan::new(self.context, self.timelines, &path)?;
+            while let Some(ahead) = scan.ahead() {
                 let chunk = match scan.next().await {
                     // What is looked for may be elsewhere, and a later backup may lead on from behind it.
                     Err(error) if is_damage(&error) => {
