@@ -6,6 +6,7 @@
 
 mod folder;
 mod object;
+mod place;
 
 pub use object::{Location, Objects};
 

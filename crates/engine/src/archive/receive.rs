@@ -10,7 +10,6 @@ mod finisher;
 mod follow;
 mod marks;
 mod patience;
-mod presence;
 mod record;
 mod refusals;
 mod slot;

@@ -16,7 +16,10 @@ use crate::{
     store::{Listed, Put, Store},
 };
 
-use super::folder::{clear_unfinished, make_private, sync_existing};
+use super::{
+    folder::{clear_unfinished, make_private, sync_existing},
+    place::Place,
+};
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl Location {
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| store_error("open", name, error))?;
         Ok(Arc::new(Objects {
             inner: Arc::new(store.with_fsync(true)),
-            folder,
+            place: Place::new(folder),
         }))
     }
 
@@ -129,7 +132,7 @@ fn local(operation: &'static str, path: &std::path::Path, source: std::io::Error
 pub struct Objects {
     inner: Arc<dyn ObjectStore>,
     /// Where they are on this machine.
-    folder: PathBuf,
+    place: Place,
 }
 
 fn path(name: &str) -> Path {
@@ -143,12 +146,14 @@ impl Store for Objects {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
+        self.place.check()?;
         match self.inner.put_opts(&path(name), bytes.into(), options).await {
-            Ok(_) => Ok(Put::Created),
+            Ok(_) => self.place.check().map(|()| Put::Created),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 // "Exists" promises as much as "created": whoever hears it builds on the object.
-                sync_existing(&self.folder, name).map_err(|error| local("sync", &self.folder.join(name), error))?;
-                Ok(Put::Exists)
+                let folder = self.place.folder();
+                sync_existing(folder, name).map_err(|error| local("sync", &folder.join(name), error))?;
+                self.place.check().map(|()| Put::Exists)
             }
             Err(error) => Err(store_error("write", name, error)),
         }
@@ -165,7 +170,7 @@ impl Store for Objects {
             Ok(result) => result.bytes().await,
             Err(error) => Err(error),
         };
-        absent_is_none(name, found)
+        self.or_absent(name, found)
     }
 
     async fn get_range(&self, name: &str, offset: u64, length: usize) -> Result<Option<Bytes>> {
@@ -173,7 +178,7 @@ impl Store for Objects {
         match self.inner.get_range(&path(name), offset..end).await {
             Ok(bytes) if bytes.len() == length => Ok(Some(bytes)),
             Ok(_) => Err(too_short(name)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => self.place.check().map(|()| None),
             // Drivers say in words of their own that a range lies beyond the end: the size tells.
             Err(error) => match self.head(name).await? {
                 None => Ok(None),
@@ -184,8 +189,8 @@ impl Store for Objects {
     }
 
     async fn head(&self, name: &str) -> Result<Option<Listed>> {
-        let found = absent_is_none(name, self.inner.head(&path(name)).await)?;
-        Ok(found.map(listed))
+        let found = self.inner.head(&path(name)).await;
+        Ok(self.or_absent(name, found)?.map(listed))
     }
 
     async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>> {
@@ -215,23 +220,29 @@ impl Store for Objects {
                 }
             }
         }
+        self.place.check()?;
         Ok(found.into_values().collect())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        absent_is_none(name, self.inner.delete(&path(name)).await).map(|_| ())
+        let gone = self.inner.delete(&path(name)).await;
+        self.or_absent(name, gone).map(|_| ())
     }
 
     async fn clear_unfinished(&self, before_micros: i64) -> Result<u64> {
-        clear_unfinished(&self.folder, before_micros).map_err(|error| local("tidy", &self.folder, error))
+        let folder = self.place.folder();
+        clear_unfinished(folder, before_micros).map_err(|error| local("tidy", folder, error))
     }
 }
 
-fn absent_is_none<T>(name: &str, found: object_store::Result<T>) -> Result<Option<T>> {
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(store_error("read", name, error)),
+impl Objects {
+    /// What was found, or that nothing is there.
+    fn or_absent<T>(&self, name: &str, found: object_store::Result<T>) -> Result<Option<T>> {
+        match found {
+            Ok(value) => Ok(Some(value)),
+            Err(object_store::Error::NotFound { .. }) => self.place.check().map(|()| None),
+            Err(error) => Err(store_error("read", name, error)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
     finisher::{Finisher, Whose, complete},
     follow::{Follower, Stretch},
     patience::{Patience, unless_stopped},
-    presence, record,
+    record,
     refusals::{check_ahead, check_left, left},
     slot,
 };
@@ -123,14 +123,11 @@ impl<'a> Attendant<'a> {
         let generation = identity.system.system_identifier;
         check_generation(self.opened, generation).await?;
         let repository = &self.opened.repository;
-        presence::check(repository).await?;
         let history = self.history(&mut *link, &identity).await?;
         let left = left(repository, &identity).await?;
         check_left(&identity, left, identity.system.flushed)?;
         let held = slot::hold(self.context, &mut *link, self.options).await?;
         let place = self.place(&identity, &history, held.restart).await?;
-        // What seemed absent may only have been away.
-        presence::check(repository).await?;
         let own = place.timeline == identity.system.timeline;
         if own && Lsn(place.position) > identity.system.flushed {
             // Another receiver may have stored what the server wrote since it was asked.
@@ -397,7 +394,6 @@ impl<'a> Attendant<'a> {
         let cause = "the server no longer had it";
         let generation = identity.system.system_identifier;
         let archived = self.archived(&identity, timeline, from).await?;
-        presence::check(&self.opened.repository).await?;
         record::gap(self.context, self.opened, generation, &gap, cause, archived).await?;
         self.summary.gaps.push(gap);
         Ok(())

@@ -24,8 +24,6 @@ use repo::{
 
 use crate::{Error, Result, archive::Indexer, event::Context, workers::watched};
 
-use super::presence;
-
 /// The most runs that may wait. More are left to the next start; a receiver that is so far behind has other
 /// sorrows.
 const WAITING: usize = 4096;
@@ -165,19 +163,14 @@ async fn finish_all(
                 return Ok(());
             }
             let mut indexer = indexer(repository, &job, last.take()).await?;
-            let finished = async {
-                presence::check(repository).await?;
-                finish_run(repository, session, &job.stream, job.start, &mut indexer).await
-            };
-            match finished.await {
+            let finished = finish_run(repository, session, &job.stream, job.start, &mut indexer).await;
+            match finished {
                 Ok(()) => {
                     last = Some((job.stream, indexer));
                     break;
                 }
                 Err(error @ repo::Error::TwoServers { .. }) if job.whose == Whose::Ours => return Err(error.into()),
-                Err(error)
-                    if attempt < TRIES && (error.is_transient() || presence::check(repository).await.is_err()) =>
-                {
+                Err(error) if attempt < TRIES && error.is_transient() => {
                     context.runtime.clock.sleep(PAUSE).await;
                 }
                 Err(error) => {

@@ -17,7 +17,7 @@ use super::{
     attend::{Attendant, Ended},
     commits::Follow,
     marks::{Marks, Said},
-    presence, record,
+    record,
     refusals::{Left, check_left, left},
     store::store_run,
 };
@@ -286,11 +286,7 @@ impl<'f, 'a> Follower<'f, 'a> {
                 if stream.done_start(at) == at {
                     self.attendant.finisher.settled(context, LAST_WORD).await?;
                 }
-                presence::check(repository).await?;
-                let end = store_run(context, repository, session, stream, at, rest).await?;
-                // Only what lies in the repository itself is durable.
-                presence::check(repository).await?;
-                Ok::<u64, Error>(end)
+                Ok::<u64, Error>(store_run(context, repository, session, stream, at, rest).await?)
             };
             let clock = &*self.attendant.context.runtime.clock;
             let end = beside_heartbeats(clock, &mut *self.feed, storing).await??;
@@ -350,11 +346,8 @@ impl<'f, 'a> Follower<'f, 'a> {
             return Ok(());
         };
         let (repository, session) = (&self.attendant.opened.repository, self.attendant.session);
-        let putting = async {
-            presence::check(repository).await?;
-            let (stream, mark) = (&self.stretch.stream, (self.received, at));
-            self.marks.put(repository, session, stream, mark, now).await
-        };
+        let mark = (self.received, at);
+        let putting = self.marks.put(repository, session, &self.stretch.stream, mark, now);
         beside_heartbeats(&*self.attendant.context.runtime.clock, &mut *self.feed, putting).await??;
         Ok(())
     }

@@ -151,3 +151,39 @@ fn a_folder_that_is_no_folder_is_not_called_absent() {
     std::fs::write(root.path().join("app/identity"), b"").unwrap();
     assert_eq!(location.databases().unwrap(), ["app"]);
 }
+
+#[test]
+fn a_folder_whose_file_system_went_takes_nothing_and_lacks_nothing() {
+    let (folder, made) = directory();
+    let away = tempfile::tempdir().unwrap();
+    block_on(made.put_new("before", Bytes::from_static(b"x"))).unwrap();
+    assert_eq!(block_on(made.get("nothing")).unwrap(), None, "it is being made");
+    block_on(made.put_new("identity", Bytes::from_static(b"x"))).unwrap();
+    let location = Location::Directory(folder.path().to_path_buf());
+    let opened = location.database("shop", false).unwrap();
+    let here = folder.path().join("shop");
+    std::fs::rename(&here, away.path().join("shop")).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    for store in [&made, &opened] {
+        let is_away = |error: Error| {
+            let text = format!("{error:?}");
+            error.is_transient() && text.contains("is empty now: is the file system mounted?")
+        };
+        assert!(is_away(
+            block_on(store.put_new("new", Bytes::from_static(b"x"))).unwrap_err()
+        ));
+        assert!(is_away(block_on(store.get("before")).unwrap_err()));
+        assert!(is_away(block_on(store.get_range("before", 0, 1)).unwrap_err()));
+        assert!(is_away(block_on(store.head("before")).unwrap_err()));
+        assert!(is_away(block_on(store.list_after("", "", 9)).unwrap_err()));
+        assert!(is_away(block_on(store.delete("before")).unwrap_err()));
+    }
+    assert_eq!(std::fs::read_dir(&here).unwrap().count(), 0, "something was stored");
+    std::fs::remove_dir(&here).unwrap();
+    assert!(block_on(made.put_new("new", Bytes::from_static(b"x"))).is_err());
+    std::fs::rename(away.path().join("shop"), &here).unwrap();
+    assert_eq!(
+        block_on(opened.put_new("new", Bytes::from_static(b"x"))).unwrap(),
+        Put::Created
+    );
+}
