@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod backup;
+mod begun;
 pub mod database;
 pub mod doctor;
 pub mod event;

@@ -6,7 +6,7 @@ use repo::{
     session::Session,
 };
 
-use crate::{Error, Result, database::Opened};
+use crate::{Error, Result, begun, database::Opened};
 
 use super::Plan;
 
@@ -52,38 +52,14 @@ fn judge_generation(generation: &str, known: &[String]) -> Result<()> {
 /// Says in the ledger that a run begins, and which cluster and timeline it is about.
 pub(super) async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: BackupId) -> Result<()> {
     let facts = &plan.facts;
-    let (generation, timeline) = (facts.system_identifier.to_string(), facts.timeline.0);
-    let (known, begun) = opened
-        .with_state(|state| {
-            (
-                state.knows_generation(&generation),
-                state.knows_timeline(&generation, timeline),
-            )
-        })
-        .await;
-    if !known {
-        let segment_size = u32::try_from(facts.wal_segment_size.bytes()).unwrap_or(u32::MAX);
-        let (block_size, major) = (facts.block_size, facts.major.number());
-        let generation = generation.clone();
-        opened
-            .append(Entry::GenerationBegun {
-                generation,
-                segment_size,
-                block_size,
-                major,
-            })
-            .await?;
-    }
-    if !begun {
-        opened
-            .append(Entry::TimelineBegun {
-                generation,
-                timeline,
-                parent: None,
-                switch: None,
-            })
-            .await?;
-    }
+    let cluster = begun::Cluster {
+        generation: facts.system_identifier,
+        segment_size: facts.wal_segment_size.bytes(),
+        block_size: facts.block_size,
+        major: facts.major.number(),
+    };
+    begun::generation(opened, cluster).await?;
+    begun::timeline(opened, cluster.generation, facts.timeline.0, None).await?;
     let (run, session) = (id.to_string(), session.id.to_string());
     opened
         .append(Entry::RunStarted {

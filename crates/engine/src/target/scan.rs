@@ -157,8 +157,14 @@ async fn walk(context: &Context, timelines: &Timelines, before: &[Piece], now: P
         drop(indexer.index());
         feed(context, timelines, &mut indexer, now).await?;
         let index = indexer.index();
-        // A record may be longer than a stretch.
-        if index.summary.joined || first == 0 || index.summary.broken.is_some() {
+        // A record may be longer than a stretch. And behind a switch are zeroes, up to the segment's end: only who saw it knows
+        // that they are no damage.
+        let segment = now.from / timelines.segment_size() * timelines.segment_size();
+        let settled = match &index.summary.broken {
+            Some(_) => start <= segment,
+            None => index.summary.joined,
+        };
+        if settled || first == 0 {
             return Ok(index);
         }
         back *= 4;

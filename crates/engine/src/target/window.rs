@@ -3,11 +3,17 @@
 use repo::{
     ledger::Lsn,
     names,
-    wal::{Indexed, WalStream, newest_mark},
+    wal::{Finish, Indexed, WalStream, assemble, newest_mark},
 };
 use serde::Serialize;
 
-use crate::{Result, archive::damaged, database::Opened, event::Context, list};
+use crate::{
+    Error, Result,
+    archive::{Indexer, damaged},
+    database::Opened,
+    event::Context,
+    list,
+};
 
 use super::{Piece, Timelines, base::Base, scan::is_damage};
 
@@ -178,7 +184,7 @@ async fn range(
         from: Lsn(from),
         from_time,
         to: Lsn(to),
-        to_time: until(opened, stream, to).await?,
+        to_time: until(opened, timelines, stream, to).await?,
         heard: heard(opened, stream, to).await?,
         beside: timelines.is_beside(timeline),
         backups: usable,
@@ -206,31 +212,58 @@ async fn heard(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i6
     Ok(stored.into_iter().chain([mark.at]).max())
 }
 
-/// Until when it is known what was written up to `to`: by a mark, else by the last end of a transaction in an index.
-async fn until(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i64>> {
+/// Until when it is known what was written up to `to`: by a mark, or by the last transaction that ended, if that is later.
+async fn until(opened: &Opened, timelines: &Timelines, stream: &WalStream, to: u64) -> Result<Option<i64>> {
     let mark = newest_mark(&opened.repository, stream).await?;
-    if let Some(mark) = mark.filter(|mark| mark.position.0 <= to && to - mark.position.0 < stream.segment_size()) {
+    let mark = mark.filter(|mark| mark.position.0 <= to && to - mark.position.0 < stream.segment_size());
+    if let Some(mark) = mark.filter(|mark| mark.position.0 == to) {
         return Ok(Some(mark.at));
     }
-    match last_ended(opened, stream, to).await {
+    let ended = match last_ended(opened, timelines, stream, to).await {
         // All else of the window is known; what is damaged is a hole from now on.
         Err(error) if is_damage(&error) => {
             damaged::remember(opened, &error).await;
-            Ok(None)
+            None
         }
-        told => told,
-    }
+        told => told?,
+    };
+    Ok(mark.map(|mark| mark.at).max(ended))
 }
 
-/// When the last transaction ended in the last finished run before `to`.
-async fn last_ended(opened: &Opened, stream: &WalStream, to: u64) -> Result<Option<i64>> {
-    let last = to.saturating_sub(1);
-    for position in [last, stream.segment_of(last).saturating_sub(1)] {
-        if let Some(run) = Indexed::open(&opened.repository, stream, position).await? {
-            return Ok(run.summary().await?.latest);
+/// When the last transaction ended before `to`, in the run that a finished one holds or will hold, or in the one before.
+async fn last_ended(opened: &Opened, timelines: &Timelines, stream: &WalStream, to: u64) -> Result<Option<i64>> {
+    let start = stream.done_start(to.saturating_sub(1));
+    let before = start.checked_sub(1).map(|last| (stream.done_start(last), start));
+    for (from, to) in [Some((start, to)), before].into_iter().flatten() {
+        let latest = match Indexed::open(&opened.repository, stream, from).await? {
+            Some(run) => run.summary().await?.latest,
+            None => match in_open_runs(opened, timelines, stream, (from, to)).await {
+                // There a backup's WAL may begin in the middle.
+                Err(Error::Repository(repo::Error::Missing { .. })) => None,
+                told => told?,
+            },
+        };
+        if latest.is_some() {
+            return Ok(latest);
         }
     }
     Ok(None)
+}
+
+async fn in_open_runs(
+    opened: &Opened,
+    timelines: &Timelines,
+    stream: &WalStream,
+    (from, to): (u64, u64),
+) -> Result<Option<i64>> {
+    let indexer = Indexer::new(timelines.geometry, timelines.generation, from)?;
+    let mut indexer = indexer.of_major(timelines.major);
+    assemble(&opened.repository, *stream, from, to, |_, bytes| {
+        indexer.feed(bytes);
+        Ok(())
+    })
+    .await?;
+    Ok(indexer.index().summary.latest)
 }
 
 async fn gap(

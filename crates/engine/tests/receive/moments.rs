@@ -120,3 +120,33 @@ async fn a_timeline_without_a_mark_has_one_as_soon_as_the_server_falls_silent() 
     .await;
     receiving.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_point_waits_as_little_as_a_commit_and_the_window_reaches_to_the_last_of_these() {
+    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
+    let mut options = slot();
+    options.mark_interval = Duration::from_secs(3600);
+    let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
+    world.backup(&cluster).await;
+    sql(&cluster, "INSERT INTO public.shop VALUES (1)").await;
+    here(&world, &stream, flushed(&cluster).await).await;
+
+    sql(&cluster, "SELECT pg_create_restore_point('before_release')").await;
+    let (end, set) = (flushed(&cluster).await, Instant::now());
+    here(&world, &stream, end).await;
+    assert!(set.elapsed() < Duration::from_secs(2), "{:?}", set.elapsed());
+
+    // Without a mark, the last transaction tells until when everything is known.
+    let before = micros(&cluster).await;
+    sql(&cluster, "INSERT INTO public.shop VALUES (2)").await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    let opened = world.open().await;
+    let window = engine::target::window(&world.context, &opened).await.unwrap();
+    let until = window.ranges[0].to_time.unwrap();
+    assert!((before..=micros(&cluster).await).contains(&until), "{before} {until}");
+    assert_eq!(receiving.warnings(), Vec::<String>::new());
+    receiving.stop().await;
+}

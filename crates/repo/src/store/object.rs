@@ -63,7 +63,7 @@ impl Location {
         } else {
             // A folder that cannot be looked at is not absent: who believes so makes a second one elsewhere.
             match std::fs::metadata(&folder) {
-                Ok(found) if found.is_dir() => {}
+                Ok(found) if found.is_dir() => check_holds_something(&folder)?,
                 Ok(_) => return Err(local("open", &folder, ErrorKind::NotADirectory.into())),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     return Err(Error::Missing {
@@ -116,6 +116,20 @@ impl std::fmt::Display for Location {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Location::Directory(path) = self;
         write!(out, "{}", path.display())
+    }
+}
+
+/// An empty folder is where a file system was, or nothing that anybody made.
+fn check_holds_something(folder: &std::path::Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(folder).map_err(|source| local("open", folder, source))?;
+    match entries.next() {
+        Some(_) => Ok(()),
+        None => Err(Error::Store {
+            operation: "open",
+            name: folder.display().to_string(),
+            transient: true,
+            source: "it is empty: is the file system mounted?".into(),
+        }),
     }
 }
 

@@ -113,12 +113,7 @@ pub async fn archived_from(repository: &Repository, stream: &WalStream) -> Resul
 /// so, and the name of every open run. What is here now ends there or later, unless something was lost. Ask this first,
 /// then for the coverage: WAL may come meanwhile.
 pub async fn known_end(repository: &Repository, stream: &WalStream) -> Result<u64> {
-    let marked = match newest_mark(repository, stream).await {
-        Ok(mark) => mark.map_or(0, |mark| mark.position.0),
-        // A mark that cannot be read says nothing; that is no reason to see nothing else.
-        Err(Error::Damaged { .. }) => 0,
-        Err(error) => return Err(error),
-    };
+    let marked = newest_mark(repository, stream).await?.map_or(0, |mark| mark.position.0);
     let open = listed(repository, &names::wal_timeline(stream.generation, stream.timeline)).await?;
     let last = open.into_iter().max();
     Ok(marked.max(last.map_or(0, |(start, _)| start.saturating_add(1))))

@@ -12,6 +12,7 @@ use crate::{
     Error, Result,
     archive::left::{Left, alert_of, hint},
     backup::begin::check_generation,
+    begun,
     database::Opened,
 };
 
@@ -41,7 +42,7 @@ pub(super) async fn check(
     let opened = Opened::new(repository.clone()).await?;
     check_generation(&opened, cluster.generation).await?;
     let (generation, timeline) = (cluster.generation.to_string(), cluster.timeline);
-    let (known, begun) = opened
+    let (known, has_begun) = opened
         .with_state(|state| {
             (
                 state.knows_generation(&generation),
@@ -49,7 +50,7 @@ pub(super) async fn check(
             )
         })
         .await;
-    if known && begun {
+    if known && has_begun {
         return Ok(None);
     }
     if !known && cluster.block_size.is_none() {
@@ -57,23 +58,18 @@ pub(super) async fn check(
     }
     let session = opened.begin_session().await?;
     if let (false, Some(block_size)) = (known, cluster.block_size) {
-        let entry = Entry::GenerationBegun {
-            generation: generation.clone(),
-            segment_size: u32::try_from(cluster.segment_size).unwrap_or(u32::MAX),
-            block_size,
-            major: cluster.major,
-        };
-        opened.append(entry).await?;
-    }
-    if !begun {
-        let (parent, switch) = parent_of(repository, cluster, history).await?;
-        let entry = Entry::TimelineBegun {
+        let (generation, segment_size, major) = (cluster.generation, cluster.segment_size, cluster.major);
+        let cluster = begun::Cluster {
             generation,
-            timeline,
-            parent,
-            switch,
+            segment_size,
+            block_size,
+            major,
         };
-        opened.append(entry).await?;
+        begun::generation(&opened, cluster).await?;
+    }
+    if !has_begun {
+        let parent = parent_of(repository, cluster, history).await?;
+        begun::timeline(&opened, cluster.generation, timeline, parent).await?;
     }
     Ok(Some(session))
 }
@@ -83,7 +79,7 @@ async fn parent_of(
     repository: &Repository,
     cluster: Cluster,
     history: Option<&[u8]>,
-) -> Result<(Option<u32>, Option<ledger::Lsn>)> {
+) -> Result<Option<(u32, ledger::Lsn)>> {
     let content = match history {
         Some(content) => Some(content.to_vec()),
         None => match read_history(repository, cluster.generation, cluster.timeline).await {
@@ -93,10 +89,7 @@ async fn parent_of(
     };
     let history = content.and_then(|content| History::parse(Tli(cluster.timeline), &content).ok());
     let last = history.and_then(|history| history.switches().last().cloned());
-    Ok((
-        last.as_ref().map(|switch| switch.parent.0),
-        last.map(|switch| ledger::Lsn(switch.at.0)),
-    ))
+    Ok(last.map(|switch| (switch.parent.0, ledger::Lsn(switch.at.0))))
 }
 
 /// Whether the segment before this one was pushed: then everything was checked with it.

@@ -1,10 +1,10 @@
-//! Notices in passing when a transaction ends, so that its WAL does not wait.
+//! Notices in passing when a transaction ends or a restore point is set, so that its WAL does not wait.
 //!
 //! Invariant: where the records cannot be followed, every byte counts as a commit. Storing never depends on it.
 
 use pgformat::{
     Lsn, Major,
-    wal::{Geometry, Record, Stop, Walker},
+    wal::{Geometry, Record, Stop, Walker, XlogRecord},
 };
 use repo::wal::WalStream;
 
@@ -65,7 +65,7 @@ impl Follow {
             return (Commits::Perhaps, None);
         };
         let fed = walker.feed(known, |record| {
-            if ends_transaction(&record) {
+            if somebody_waits(&record) {
                 commits = Commits::Perhaps;
             }
         });
@@ -74,11 +74,37 @@ impl Follow {
             self.walker = Some(walker);
             return (commits, None);
         }
-        self.from = self.stream.segment_end(start);
-        (Commits::Perhaps, fed.err())
+        let began = std::mem::replace(&mut self.from, self.stream.segment_end(start));
+        // Behind a switch are zeroes, up to the segment's end. Who begins among them has not seen it.
+        let behind_switch =
+            |stop: &Stop| stop.is_end() && stop.lsn == Lsn(began) && self.stream.segment_of(began) < began;
+        (Commits::Perhaps, fed.err().filter(|stop| !behind_switch(stop)))
     }
 }
 
-fn ends_transaction(record: &Record<'_>) -> bool {
-    record.rmid == RM_XACT && XACT_ENDINGS.contains(&(record.info & XACT_OPERATION))
+fn somebody_waits(record: &Record<'_>) -> bool {
+    let ends = record.rmid == RM_XACT && XACT_ENDINGS.contains(&(record.info & XACT_OPERATION));
+    ends || record.xlog() == Some(XlogRecord::RestorePoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use pgformat::segment::SegmentSize;
+
+    use super::*;
+
+    #[test]
+    fn zeroes_are_no_damage_to_who_begins_among_them_in_the_middle_of_a_segment() {
+        const SEGMENT: u64 = 1 << 20;
+        let stream = WalStream::new(7, 1, SEGMENT).unwrap();
+        let geometry = Geometry::standard(SegmentSize::new(SEGMENT).unwrap());
+        let stopped = |position| {
+            let mut follow = Follow::new(stream, geometry, Major::V15, position);
+            let (commits, stop) = follow.take(position, &[0; 65536]);
+            assert_eq!(commits, Commits::Perhaps);
+            stop.is_some()
+        };
+        assert!(!stopped(5 * SEGMENT + 8192 * 3));
+        assert!(stopped(5 * SEGMENT));
+    }
 }

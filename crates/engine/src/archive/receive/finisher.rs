@@ -19,7 +19,7 @@ use pgformat::wal::Geometry;
 use repo::{
     Repository,
     session::Session,
-    wal::{Coverage, WalStream, assemble, finish_run},
+    wal::{Coverage, Finish, WalStream, assemble, finish_run},
 };
 
 use crate::{Error, Result, archive::Indexer, event::Context, workers::watched};
@@ -195,10 +195,29 @@ async fn indexer(repository: &Repository, job: &Job, last: Option<(WalStream, In
     {
         return Ok(indexer);
     }
-    let size = job.stream.segment_size();
+    let segment = job.stream.segment_of(job.start);
+    if segment < job.start {
+        // Behind a switch are zeroes, up to the segment's end: only who saw it knows that they are no damage.
+        let mut indexer = beginning(repository, job, segment).await?;
+        let read = assemble(repository, job.stream, segment, job.start, |_, bytes| {
+            indexer.feed(bytes);
+            if job.stream.done_start(indexer.position()) == indexer.position() {
+                drop(indexer.index());
+            }
+            Ok(())
+        });
+        if read.await.is_ok() {
+            return Ok(indexer);
+        }
+    }
+    beginning(repository, job, job.start).await
+}
+
+/// Begins at `start`, with what lies across it if that is here.
+async fn beginning(repository: &Repository, job: &Job, start: u64) -> Result<Indexer> {
     let mut tail = Vec::new();
-    if let Some(before) = job.start.checked_sub(size.min(LOOK_BACK)) {
-        let read = assemble(repository, job.stream, before, job.start, |_, bytes| {
+    if let Some(before) = start.checked_sub(job.stream.segment_size().min(LOOK_BACK)) {
+        let read = assemble(repository, job.stream, before, start, |_, bytes| {
             tail.extend_from_slice(bytes);
             Ok(())
         });
@@ -207,13 +226,13 @@ async fn indexer(repository: &Repository, job: &Job, last: Option<(WalStream, In
             tail.clear();
         }
     }
-    Indexer::after(job.geometry, job.stream.generation, job.start, |from, to, sink| {
-        let first = job.start.saturating_sub(tail.len() as u64);
+    Indexer::after(job.geometry, job.stream.generation, start, |from, to, sink| {
+        let first = start.saturating_sub(tail.len() as u64);
         let Some(offset) = from.checked_sub(first) else {
             return false;
         };
         let part = usize::try_from(offset).ok().and_then(|offset| tail.get(offset..));
-        part.filter(|_| to == job.start).map(sink).is_some()
+        part.filter(|_| to == start).map(sink).is_some()
     })
 }
 

@@ -6,7 +6,7 @@ use repo::{
     wal::WalStream,
 };
 
-use crate::{Error, Result, archive::archived::said, database::Opened, event::Context, server::Identity};
+use crate::{Error, Result, archive::archived::said, begun, database::Opened, event::Context, server::Identity};
 
 /// Says that the cluster, the timeline and its archiving have begun, where that is news.
 pub(super) async fn begin(
@@ -17,59 +17,30 @@ pub(super) async fn begin(
     position: u64,
 ) -> Result<()> {
     let timeline = Tli(stream.timeline);
-    let generation = identity.system.system_identifier.to_string();
-    let (known, begun) = opened
-        .with_state(|state| {
-            (
-                state.knows_generation(&generation),
-                state.knows_timeline(&generation, timeline.0),
-            )
-        })
-        .await;
-    if !known {
-        let facts = &identity.facts;
-        let entry = Entry::GenerationBegun {
-            generation: generation.clone(),
-            segment_size: u32::try_from(facts.segment_size.bytes()).unwrap_or(u32::MAX),
-            block_size: facts.block_size,
-            major: facts.major.number(),
-        };
-        append_unless(opened, entry, |state| state.knows_generation(&generation)).await?;
-    }
-    if !begun {
-        let ranges = history.ranges();
-        let at = ranges.iter().position(|range| range.timeline == timeline);
-        let parent = at.and_then(|at| at.checked_sub(1)).and_then(|at| ranges.get(at));
-        let entry = Entry::TimelineBegun {
-            generation: generation.clone(),
-            timeline: timeline.0,
-            parent: parent.map(|parent| parent.timeline.0),
-            switch: parent.map(|parent| ledger::Lsn(parent.end.0)),
-        };
-        append_unless(opened, entry, |state| state.knows_timeline(&generation, timeline.0)).await?;
-    }
+    let facts = &identity.facts;
+    let cluster = begun::Cluster {
+        generation: identity.system.system_identifier,
+        segment_size: facts.segment_size.bytes(),
+        block_size: facts.block_size,
+        major: facts.major.number(),
+    };
+    begun::generation(opened, cluster).await?;
+    let ranges = history.ranges();
+    let at = ranges.iter().position(|range| range.timeline == timeline);
+    let parent = at.and_then(|at| at.checked_sub(1)).and_then(|at| ranges.get(at));
+    let parent = parent.map(|parent| (parent.timeline.0, ledger::Lsn(parent.end.0)));
+    begun::timeline(opened, cluster.generation, timeline.0, parent).await?;
     // Before the first run: of who is killed before a segment is finished, nothing else tells.
     let archives = |state: &State| said(state, stream).is_some_and(|from| from.0 <= position);
     if !opened.with_state(archives).await {
         let entry = Entry::ArchivingBegun {
-            generation,
+            generation: cluster.generation.to_string(),
             timeline: timeline.0,
             from: ledger::Lsn(position),
         };
         opened.append(entry).await?;
     }
     Ok(())
-}
-
-/// Appends what another writer may be saying at the same moment.
-async fn append_unless(opened: &Opened, entry: Entry, known: impl Fn(&State) -> bool) -> Result<()> {
-    match opened.append(entry).await {
-        // The state is now that on which it was refused.
-        Err(Error::Failed {
-            code: "ledger-refused", ..
-        }) if opened.with_state(known).await => Ok(()),
-        done => done.map(drop),
-    }
 }
 
 /// WAL that will never be here.
