@@ -91,9 +91,9 @@ impl Error {
             Error::Foreign { .. } => Some("Check --repository and the database's name against `lastgood.toml`."),
             Error::Unsupported { .. } => Some("Upgrade lastgood to a version that knows it."),
             Error::Conflict { .. } => Some("Run the command again; it decides on the new state."),
-            Error::TwoServers { .. } => {
-                Some("Stop one of the servers, or protect the clone under another name with `lastgood init`.")
-            }
+            Error::TwoServers { .. } => Some(
+                "Stop one of the servers, or protect the clone under another name with `lastgood init`. If the WAL that is here is the wrong one's, protect the right one under another name, and take a backup.",
+            ),
         }
     }
 }

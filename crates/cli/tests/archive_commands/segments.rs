@@ -1,6 +1,14 @@
 //! Segments that a server archives, of every size and version.
 
-use engine::pgformat::Major;
+use engine::{
+    pgformat::Major,
+    repo::{
+        Repository,
+        keys::Unlock,
+        store::Location,
+        wal::{MAX_RUN, WalStream, append_run},
+    },
+};
 use testkit::clusters::{bank, majors_to_test};
 
 use crate::world::{
@@ -59,4 +67,51 @@ async fn one_call_stores_what_waits_and_marks_it_as_done() {
     archived(&server).await;
     let sessions = world.objects("sessions").len();
     assert!(sessions <= 4, "{sessions} sessions for a handful of calls");
+}
+
+/// A receiver has stored other WAL of the second part of a segment, the first being finished.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_wal_in_any_part_of_a_large_segment_is_found_out() {
+    let world = World::new();
+    let server = world.server(Major::V15, 32, KEEP).await;
+    write(&server, 34).await;
+    switch(&server).await;
+    let first = marked(&server, ".ready")
+        .into_iter()
+        .find(|name| name.len() == 24)
+        .unwrap();
+    let push = || world.push(&server, &format!("pg_wal/{first}"));
+    assert_eq!(code(&push()), 0);
+
+    let key = std::fs::read_to_string(world.path("shop.key")).unwrap();
+    let unlock = Unlock::parse_key_file(&key).unwrap();
+    let store = Location::Directory(world.path("repository"))
+        .database("shop", false)
+        .unwrap();
+    let repository = Repository::open(store, testkit::host::runtime(), &unlock)
+        .await
+        .unwrap();
+    let session = repository.begin_session().await.unwrap();
+    let number = u64::from_str_radix(&first[16..], 16).unwrap();
+    let stored = world.objects("wal").remove(0);
+    let mut names = stored
+        .iter()
+        .skip_while(|part| *part != "wal")
+        .map(|part| part.to_str().unwrap());
+    let generation = names.nth(1).unwrap().parse().unwrap();
+    let stream = WalStream::new(generation, 1, 32 << 20).unwrap();
+    let second = number * (32 << 20) + MAX_RUN as u64;
+    repository.store().delete(&stream.done_name(second)).await.unwrap();
+    let mut bytes = segment(&server, &first)[MAX_RUN..MAX_RUN + 9000].to_vec();
+    bytes[8999] ^= 1;
+    append_run(&repository, &session, &stream, second, &bytes)
+        .await
+        .unwrap();
+    let refused = push();
+    assert_eq!(code(&refused), 1);
+    assert!(
+        stderr(&refused).contains("holds other WAL than this server has there"),
+        "{}",
+        stderr(&refused)
+    );
 }

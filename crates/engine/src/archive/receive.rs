@@ -10,10 +10,12 @@ mod finisher;
 mod follow;
 mod marks;
 mod patience;
+mod queue;
 mod record;
 mod refusals;
 mod slot;
 mod store;
+mod unfinished;
 
 use std::time::Duration;
 

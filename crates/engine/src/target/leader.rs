@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Refusals that mean that what was asked for may have been there.
-const LOST: [&str; 2] = ["wal-gap", "wal-unreadable"];
+const LOST: [&str; 3] = ["wal-gap", "wal-missing", "wal-unreadable"];
 
 /// The timeline that goes on, as far as moments were looked for there.
 pub(super) struct Leader<'a> {

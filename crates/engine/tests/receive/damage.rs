@@ -12,7 +12,7 @@ use engine::repo::{
 use crate::{
     act::{
         Receiving, damage, equals_server, flushed, here, keeping, keeping_small, promote_alone, slot, sql, stream_of,
-        until, value,
+        until, value, write_wal,
     },
     world::World,
 };
@@ -183,4 +183,32 @@ async fn a_damaged_history_of_another_timeline_stops_nobody() {
     here(&world, &stream, flushed(&cluster).await).await;
     assert_eq!(receiving.warnings(), Vec::<String>::new());
     receiving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_rots_before_its_segment_is_finished_is_asked_for_again_at_once() {
+    let cluster = TestCluster::new(Major::V15, keeping_small()).await;
+    let world = World::new().await;
+    let stream = stream_of(&cluster, 1).await;
+    let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
+    sql(&cluster, "SELECT pg_switch_wal()").await;
+    for round in 0..3 {
+        sql(&cluster, &format!("CREATE TABLE public.t{round} (x int)")).await;
+        here(&world, &stream, flushed(&cluster).await).await;
+    }
+    let opened = world.open().await;
+    let store = opened.repository.store();
+    let runs = open_runs(store, stream.generation).await;
+    damage(store, &runs[runs.len() - 2]).await;
+    let segment = stream.segment_of(flushed(&cluster).await);
+    write_wal(&cluster, 2).await;
+    until("the segment is finished", || async {
+        is_done(&opened.repository, &stream, segment).await.unwrap()
+    })
+    .await;
+    here(&world, &stream, flushed(&cluster).await).await;
+    let warnings = receiving.warnings();
+    assert!(warnings.iter().any(|code| code == "wal-replaced"), "{warnings:?}");
+    assert_eq!(receiving.stop().await.gaps, vec![]);
+    equals_server(&world, &cluster, &stream).await;
 }

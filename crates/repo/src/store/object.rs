@@ -166,7 +166,11 @@ impl Store for Objects {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 // "Exists" promises as much as "created": whoever hears it builds on the object.
                 let folder = self.place.folder();
-                sync_existing(folder, name).map_err(|error| local("sync", &folder.join(name), error))?;
+                match sync_existing(folder, name) {
+                    // It went meanwhile: who looks at it finds that out.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    synced => synced.map_err(|error| local("sync", &folder.join(name), error))?,
+                }
                 self.place.check().map(|()| Put::Exists)
             }
             Err(error) => Err(store_error("write", name, error)),

@@ -26,21 +26,25 @@ pub async fn append_run(
     let put = repository.store().put_new(&name, object.bytes).await?;
     let end = match put {
         Put::Created => start.saturating_add(bytes.len() as u64),
-        Put::Exists => {
-            let stored = OpenRun::read(repository, stream, start).await?;
-            let mut stored = stored.ok_or_else(|| Error::Missing { name: name.clone() })?;
-            check_same(stream, &mut stored, start, bytes)?;
-            stored.end()
-        }
+        Put::Exists => match OpenRun::read(repository, stream, start).await? {
+            Some(mut stored) => {
+                check_same(stream, &mut stored, start, bytes)?;
+                stored.end()
+            }
+            // Somebody has finished it, and taken it away.
+            None if is_done(repository, stream, start).await? => start,
+            None => return Err(Error::Missing { name }),
+        },
     };
     // Where somebody has finished it meanwhile, that is what is read from now on.
     if is_done(repository, stream, start).await? {
-        let checked = check_finished(repository, stream, start, bytes).await;
-        if put == Put::Created && matches!(checked, Err(Error::TwoServers { .. })) {
-            // Nobody was promised anything of it, and it would stand in the way of the other server's.
+        // Other bytes stay where they are, whoever is right: somebody may have been promised them.
+        check_finished(repository, stream, start, bytes).await?;
+        if put == Put::Created {
             repository.store().delete(&name).await?;
         }
-        checked?;
+        let ours = start.saturating_add(bytes.len() as u64);
+        return Ok(ours.min(stream.done_end(start)));
     }
     Ok(end)
 }

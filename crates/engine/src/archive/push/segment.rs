@@ -1,6 +1,6 @@
 //! One whole segment into the repository.
 
-use repo::wal::{DoneDraft, MAX_RUN, finish_run, read_index, read_run};
+use repo::wal::{DoneDraft, MAX_RUN, finish_run, open_runs, read_index, read_run};
 
 use crate::{Error, Result};
 use repo::wal::Finish as _;
@@ -58,29 +58,32 @@ pub(super) async fn store(writer: &Writer, file: &SegmentFile, turn: &Turn) -> R
     Ok(written)
 }
 
-/// Compares the file with what a receiver or a backup has stored of it; whether there is anything.
+/// Compares the file with what a receiver or a backup has stored of it; whether there is anything. Of a large segment the first
+/// parts may be finished, and their open runs gone.
 async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
-    let mut at = file.start;
-    while at < file.end() {
-        let run = match read_run(&writer.repository, &file.stream, at).await {
-            // The finished run takes its place.
-            Err(repo::Error::Damaged { .. }) => return Ok(true),
-            read => read?,
-        };
-        let Some(run) = run else { break };
-        let end = run.end();
-        let mut rest = &run.bytes[..];
-        file.read(at, end, |_, piece| {
-            let (now, later) = rest.split_at(piece.len().min(rest.len()));
-            rest = later;
-            match now == piece {
-                true => Ok(()),
-                false => Err(other_bytes(&file.stream.run_name(at))),
-            }
-        })?;
-        at = end;
+    let (repository, stream) = (&writer.repository, &file.stream);
+    let mut any = false;
+    for part in (file.start..file.end()).step_by(MAX_RUN) {
+        for start in open_runs(repository, stream, part).await? {
+            any = true;
+            let run = match read_run(repository, stream, start).await {
+                // The finished run takes its place.
+                Err(repo::Error::Damaged { .. }) => continue,
+                read => read?,
+            };
+            let Some(run) = run else { continue };
+            let mut rest = &run.bytes[..];
+            file.read(start, run.end(), |_, piece| {
+                let (now, later) = rest.split_at(piece.len().min(rest.len()));
+                rest = later;
+                match now == piece {
+                    true => Ok(()),
+                    false => Err(other_bytes(&stream.run_name(start))),
+                }
+            })?;
+        }
     }
-    Ok(at > file.start)
+    Ok(any)
 }
 
 fn other_bytes(name: &str) -> Error {

@@ -26,7 +26,7 @@ use crate::{
 
 use super::{
     Gap, Options, Summary,
-    finisher::{Finisher, Whose, complete},
+    finisher::Finisher,
     follow::{Follower, Stretch},
     patience::{Patience, unless_stopped},
     record,
@@ -57,7 +57,7 @@ pub(super) struct Attendant<'a> {
     pub(super) options: &'a Options,
     pub(super) summary: &'a mut Summary,
     /// Timelines whose complete segments were handed to the finisher.
-    looked_at: BTreeSet<u32>,
+    pub(super) looked_at: BTreeSet<u32>,
     /// The beginning of a segment before which the server had nothing to compare any more.
     recycled_before: Option<u64>,
 }
@@ -145,6 +145,7 @@ impl<'a> Attendant<'a> {
                     .await?;
             }
         }
+        self.finish_before(&stream, geometry, place.position).await?;
         let (from, known) = self.known(&stream, geometry, place.position).await?;
         match link.stream(held.name.as_ref(), Lsn(from), place.timeline).await {
             Ok(feed) => {
@@ -277,7 +278,8 @@ impl<'a> Attendant<'a> {
         };
         if last < segment {
             // The server cannot tell any more. If they differ, nobody goes on who may be the wrong one.
-            check_open_runs(repository, stream, &beside).await?;
+            let checked = check_open_runs(repository, stream, &beside).await;
+            checked.map_err(|error| undecided(error, stream, last))?;
         }
         let from = (back - back % geometry.page_bytes()).max(segment);
         match Expected::read(repository, stream, stream.done_start(from), from, position).await {
@@ -308,29 +310,6 @@ impl<'a> Attendant<'a> {
                 own.filter_map(|line| line.start_lsn).last().map(|lsn| Lsn(lsn.0))
             })
             .await
-    }
-
-    /// The repository failed: segments may have been given up for the same reason.
-    pub(super) fn looks_again(&mut self) {
-        self.looked_at.clear();
-    }
-
-    /// What is complete and was left as it came, by a killed receiver or while the repository was away.
-    async fn finish_complete(&mut self, stream: &WalStream, geometry: Geometry) -> Result<()> {
-        if self.looked_at.contains(&stream.timeline) {
-            return Ok(());
-        }
-        let repository = &self.opened.repository;
-        let stretches = coverage(repository, stream).await?;
-        for start in complete(repository, stream, &stretches).await? {
-            let whose = match is_done(repository, stream, start).await? {
-                true => Whose::Left,
-                false => Whose::Ours,
-            };
-            self.finisher.finish(*stream, geometry, start, whose);
-        }
-        self.looked_at.insert(stream.timeline);
-        Ok(())
     }
 
     /// Whether any of the cluster's WAL was archived without pause before `from` on `timeline`: then a hole there is a loss,
@@ -411,7 +390,7 @@ impl<'a> Attendant<'a> {
         let stream = &stretch.stream;
         self.summary.segments += u64::from(stream.segment_of(end) == end);
         let start = stream.done_start(end.saturating_sub(1));
-        self.finisher.finish(*stream, stretch.geometry, start, Whose::Ours);
+        self.finisher.finish(*stream, stretch.geometry, start);
     }
 }
 
@@ -424,6 +403,20 @@ enum Begun {
 fn shape(identity: &Identity, timeline: Tli) -> Result<WalStream> {
     let size = identity.facts.segment_size.bytes();
     Ok(WalStream::new(identity.system.system_identifier, timeline.0, size)?)
+}
+
+/// What a person has to decide.
+fn undecided(error: repo::Error, stream: &WalStream, start: u64) -> Error {
+    match error {
+        repo::Error::TwoServers { .. } => Error::Repository(repo::Error::TwoServers {
+            what: format!(
+                "{} and the open runs from {} on hold different WAL, and this server no longer has it to tell which is its own. If the finished run is, remove those open runs and start again",
+                stream.done_name(start),
+                stream.run_name(start)
+            ),
+        }),
+        error => error.into(),
+    }
 }
 
 fn unlike(error: impl std::fmt::Display) -> Error {

@@ -6,27 +6,20 @@
 //! same server, or nobody could make it. Somebody else may be storing a segment whole at the same moment, of a clone: the
 //! archive is never one's up to there and the other's from there on.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures::future::{Either, select};
 use pgformat::wal::Geometry;
 use repo::{
     Repository,
     session::Session,
-    wal::{Coverage, Finish, WalStream, assemble, finish_run},
+    wal::{Finish, WalStream, assemble, finish_run},
 };
 
 use crate::{Error, Result, archive::Indexer, event::Context, workers::watched};
 
-/// The most runs that may wait. More are left to the next start; a receiver that is so far behind has other
-/// sorrows.
-const WAITING: usize = 4096;
+use super::queue::{Job, Queue, Whose};
+
 /// How often a run is tried, and how long is waited between: somewhat longer than a store restarts.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,96 +29,71 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How much of the run before is looked at for the beginning of a record, bytes.
 const LOOK_BACK: u64 = 1 << 20;
 
-/// One run, by where it begins.
-struct Job {
-    stream: WalStream,
-    geometry: Geometry,
-    start: u64,
-    whose: Whose,
-}
-
-/// Who stored what is to be finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// This receiver, or one before it: a finished run with other WAL is another server's.
-    Ours,
-    /// Nobody knows: it was left beside a finished run. With that one the server's WAL is compared where the receiver goes on.
-    Left,
-}
-
 /// Somebody who finishes runs.
 pub(super) struct Finisher {
-    jobs: async_channel::Sender<Job>,
-    /// How many were handed over and are not done with.
-    left: Arc<AtomicUsize>,
-    /// Hears of each that is done with.
-    fewer: async_channel::Receiver<()>,
+    queue: Queue,
     ended: async_channel::Receiver<Result<()>>,
 }
 
 impl Finisher {
     /// Begins to wait for runs.
     pub(super) fn start(context: &Context, repository: &Repository, session: &Session) -> Finisher {
-        let (jobs, waiting) = async_channel::bounded(WAITING);
+        let queue = Queue::default();
         let (end, ended) = async_channel::bounded(1);
-        let (tell, fewer) = async_channel::bounded(1);
-        let left = Arc::new(AtomicUsize::new(0));
         let (work, repository, session) = (context.clone(), repository.clone(), session.clone());
-        let (told, counted) = (end.clone(), left.clone());
+        let (told, jobs) = (end.clone(), queue.clone());
         let worker = async move {
-            let done = || {
-                counted.fetch_sub(1, Ordering::SeqCst);
-                // If nobody has heard of the one before yet, that will do.
-                let _ = tell.try_send(());
-            };
-            let outcome = finish_all(&work, &repository, &session, &waiting, done).await;
+            let outcome = finish_all(&work, &repository, &session, &jobs).await;
             // Nobody listens any more if the receiver has failed already.
             let _ = told.send(outcome).await;
         };
         context.runtime.workers.spawn(Box::pin(watched(worker, end)));
-        Finisher {
-            jobs,
-            left,
-            fewer,
-            ended,
-        }
+        Finisher { queue, ended }
     }
 
-    /// Hands over what is complete from `start` to where a finished run ends.
-    pub(super) fn finish(&self, stream: WalStream, geometry: Geometry, start: u64, whose: Whose) {
-        self.left.fetch_add(1, Ordering::SeqCst);
-        let job = Job {
+    /// Hands over what is complete from `start` to where a finished run ends. It is done next: the stream waits for it.
+    pub(super) fn finish(&self, stream: WalStream, geometry: Geometry, start: u64) {
+        self.queue.put_first(Job {
+            stream,
+            geometry,
+            start,
+            whose: Whose::Ours,
+        });
+    }
+
+    /// Hands over what was left, to be done when nothing else is to do; whether there was room for it.
+    pub(super) fn finish_left(&self, stream: WalStream, geometry: Geometry, start: u64, whose: Whose) -> bool {
+        self.queue.put_last(Job {
             stream,
             geometry,
             start,
             whose,
-        };
-        // What finds no place is found again at the next start.
-        if self.jobs.try_send(job).is_err() {
-            self.left.fetch_sub(1, Ordering::SeqCst);
-        }
+        })
     }
 
-    /// Waits until all that was handed over is done with.
+    /// Waits until the run that begins at `start` is done with, if it was handed over.
     ///
     /// # Errors
     /// As [`Finisher::check`]; [`Error::Interrupted`] if somebody asked to stop and that takes longer than `patience`.
-    pub(super) async fn settled(&self, context: &Context, patience: Duration) -> Result<()> {
+    pub(super) async fn settled(
+        &self,
+        context: &Context,
+        stream: &WalStream,
+        start: u64,
+        patience: Duration,
+    ) -> Result<()> {
         let clock = &context.runtime.clock;
         let mut asked = None;
         loop {
             self.check()?;
-            if self.left.load(Ordering::SeqCst) == 0 {
+            if !self.queue.holds(stream, start) {
                 return Ok(());
             }
             let now = clock.monotonic();
             if context.stop.check().is_err() && now >= asked.get_or_insert(now).saturating_add(patience) {
                 return Err(Error::Interrupted);
             }
-            if let Either::Left((Err(_), pause)) = select(Box::pin(self.fewer.recv()), clock.sleep(LOOK)).await {
-                // Whoever worked has ended, and says why.
-                pause.await;
-            }
+            select(Box::pin(self.queue.fewer()), clock.sleep(LOOK)).await;
         }
     }
 
@@ -137,9 +105,14 @@ impl Finisher {
         }
     }
 
+    /// Whether WAL was found damaged since this was asked last, that the server may still have.
+    pub(super) fn lacks_wal(&self) -> bool {
+        self.queue.take_lacking()
+    }
+
     /// Lets what is under way be finished, for as long as `patience`. Fails as [`Finisher::check`].
     pub(super) async fn end(self, context: &Context, patience: Duration) -> Result<()> {
-        self.jobs.close();
+        self.queue.close();
         let waited = context.runtime.clock.sleep(patience);
         match select(Box::pin(self.ended.recv()), waited).await {
             Either::Left((Ok(outcome), _)) => outcome,
@@ -149,15 +122,16 @@ impl Finisher {
     }
 }
 
-async fn finish_all(
-    context: &Context,
-    repository: &Repository,
-    session: &Session,
-    jobs: &async_channel::Receiver<Job>,
-    done: impl Fn(),
-) -> Result<()> {
+impl Drop for Finisher {
+    /// Whoever works ends with the receiver, however that ended.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+async fn finish_all(context: &Context, repository: &Repository, session: &Session, queue: &Queue) -> Result<()> {
     let mut last: Option<(WalStream, Indexer)> = None;
-    while let Ok(job) = jobs.recv().await {
+    while let Some(job) = queue.next().await {
         for attempt in 1..=TRIES {
             if attempt > 1 && context.stop.check().is_err() {
                 return Ok(());
@@ -174,16 +148,33 @@ async fn finish_all(
                     context.runtime.clock.sleep(PAUSE).await;
                 }
                 Err(error) => {
-                    let name = job.stream.done_name(job.start);
-                    let what = format!("{name} could not be made of the WAL that was received: {error}");
-                    context.warn("segment-unfinished", what);
+                    give_up(context, queue, &job, &error);
                     break;
                 }
             }
         }
-        done();
+        queue.done();
     }
     Ok(())
+}
+
+/// Says what is not finished, and why.
+fn give_up(context: &Context, queue: &Queue, job: &Job, error: &repo::Error) {
+    let name = job.stream.done_name(job.start);
+    if matches!(error, repo::Error::TwoServers { .. }) {
+        let what = format!(
+            "beside {name} lie open runs with other WAL, as a clone of the server leaves them: {name} is what is read. See that no clone is received here; then the open runs of that segment may be removed"
+        );
+        context.warn("wal-beside", what);
+        return;
+    }
+    if matches!(error, repo::Error::Damaged { .. }) {
+        queue.lacks(job);
+    }
+    let what = format!(
+        "{name} could not be made of the WAL that was received: {error}. It is tried again when the receiver starts; until then, what is here is read as it came"
+    );
+    context.warn("segment-unfinished", what);
 }
 
 /// Who makes the index: the one of the run before goes on, if there is one; else it learns from the repository what
@@ -234,29 +225,4 @@ async fn beginning(repository: &Repository, job: &Job, start: u64) -> Result<Ind
         let part = usize::try_from(offset).ok().and_then(|offset| tail.get(offset..));
         part.filter(|_| to == start).map(sink).is_some()
     })
-}
-
-/// Where the finished runs of a timeline begin that are complete, by `stretches` of WAL that are here, and of which open runs
-/// are left.
-pub(super) async fn complete(repository: &Repository, stream: &WalStream, stretches: &Coverage) -> Result<Vec<u64>> {
-    let prefix = repo::names::wal_timeline(stream.generation, stream.timeline);
-    let (mut after, mut complete) = (String::new(), Vec::new());
-    loop {
-        let page = repository.store().list_after(&prefix, &after, 1).await?;
-        // `done/` comes after every position there can be.
-        let Some(open) = page.first().and_then(|first| start_of(&prefix, &first.name)) else {
-            return Ok(complete);
-        };
-        let (start, end) = (stream.done_start(open), stream.done_end(open));
-        if stretches.iter().any(|(from, to)| *from <= start && end <= *to) {
-            complete.push(start);
-        }
-        // To the next at once.
-        after = stream.run_name(end.saturating_sub(1));
-    }
-}
-
-fn start_of(prefix: &str, name: &str) -> Option<u64> {
-    let (segment, start) = name.strip_prefix(prefix)?.split_once('/')?;
-    u64::from_str_radix(start, 16).ok().filter(|_| segment.len() == 16)
 }

@@ -113,6 +113,12 @@ impl<'f, 'a> Follower<'f, 'a> {
     async fn follow(&mut self) -> Result<Ended> {
         loop {
             self.attendant.finisher.check()?;
+            if self.attendant.finisher.lacks_wal() {
+                // What rotted since it was stored is asked for again, while the server may still have it.
+                self.seal().await?;
+                self.attendant.looks_again();
+                return Ok(Ended::GoesOn);
+            }
             if self.attendant.context.stop.check().is_err() {
                 self.stop().await?;
                 return Ok(Ended::Stopped);
@@ -220,8 +226,6 @@ impl<'f, 'a> Follower<'f, 'a> {
             }
             if stream.done_start(self.received) == self.received && self.received > self.stretch.position {
                 self.attendant.complete(&self.stretch, self.received);
-            }
-            if stream.segment_of(self.received) == self.received && self.received > self.stretch.position {
                 self.look_who_left().await?;
                 // A backup or another receiver may have been here: what it has needs no second time.
                 let done = is_done(&self.attendant.opened.repository, &stream, self.received);
@@ -284,7 +288,9 @@ impl<'f, 'a> Follower<'f, 'a> {
             let storing = async {
                 let (context, stream) = (self.attendant.context, &self.stretch.stream);
                 if stream.done_start(at) == at {
-                    self.attendant.finisher.settled(context, LAST_WORD).await?;
+                    let before = stream.done_start(at.saturating_sub(1));
+                    let finisher = self.attendant.finisher;
+                    finisher.settled(context, stream, before, LAST_WORD).await?;
                 }
                 Ok::<u64, Error>(store_run(context, repository, session, stream, at, rest).await?)
             };
@@ -361,6 +367,7 @@ impl<'f, 'a> Follower<'f, 'a> {
                 break;
             }
             match self.next(until).await {
+                Err(error @ Error::Repository(repo::Error::TwoServers { .. })) => return Err(error),
                 Ok(Some(WalEvent::EndOfTimeline { .. })) | Err(_) => break,
                 Ok(Some(event)) => drop(self.take(event).await?),
                 Ok(None) => {}
