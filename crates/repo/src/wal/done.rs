@@ -1,5 +1,7 @@
 //! Finished segments: runs at fixed places, each with an index of the records that end in it.
 
+use std::collections::BTreeSet;
+
 use crate::{
     Error, Result, bytes_codec::Malformed, envelope::Finished, repository::Repository, session::Session, store::Put,
 };
@@ -213,15 +215,20 @@ async fn made_of_open(
     draft.finish(&index.index())
 }
 
-/// Checks that open runs, by where they begin, hold what the finished one does that takes their place. One that is damaged is
-/// of no use to anybody.
+/// Checks that open runs, by where they begin, and those that follow on them, hold what the finished one does that takes their
+/// place. One that is damaged is of no use to anybody.
 ///
 /// # Errors
 /// [`Error::TwoServers`] if one holds other WAL.
 pub async fn check_open_runs(repository: &Repository, stream: &WalStream, starts: &[u64]) -> Result<()> {
-    for &start in starts {
+    let mut left: BTreeSet<u64> = starts.iter().copied().collect();
+    while let Some(start) = left.pop_first() {
         match read_run(repository, stream, start).await {
-            Ok(Some(open)) => check_finished(repository, stream, start, &open.bytes).await?,
+            Ok(Some(open)) => {
+                check_finished(repository, stream, start, &open.bytes).await?;
+                // A listing may not show it yet.
+                left.extend(Some(open.end()).filter(|end| *end < stream.done_end(start)));
+            }
             Ok(None) | Err(Error::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -247,7 +254,8 @@ async fn read_back(repository: &Repository, stream: &WalStream, position: u64) -
     }
 }
 
-/// The open runs that the finished run which holds the byte at `position` replaces, or will, by where they begin.
+/// The open runs that the finished run which holds the byte at `position` replaces, or will, by where they begin, ascending. The
+/// first of a chain is always among them; others that were stored a moment ago may not be.
 pub async fn open_runs(repository: &Repository, stream: &WalStream, position: u64) -> Result<Vec<u64>> {
     let (segment, start) = (stream.segment_of(position), stream.done_start(position));
     let prefix = names::wal_segment(stream.generation, stream.timeline, segment);
@@ -257,6 +265,11 @@ pub async fn open_runs(repository: &Repository, stream: &WalStream, position: u6
         false => stream.run_name(start.saturating_sub(1)),
     };
     let mut found = Vec::new();
+    // A listing may not show it yet.
+    if repository.store().head(&stream.run_name(start)).await?.is_some() {
+        found.push(start);
+        after = stream.run_name(start);
+    }
     loop {
         let page = repository.store().list_after(&prefix, &after, PAGE).await?;
         let open = page.iter().filter_map(|object| of_name(&object.name));

@@ -1,5 +1,7 @@
 //! One whole segment into the repository.
 
+use std::collections::BTreeSet;
+
 use repo::wal::{DoneDraft, MAX_RUN, finish_run, open_runs, read_index, read_run};
 
 use crate::{Error, Result};
@@ -64,7 +66,8 @@ async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     let (repository, stream) = (&writer.repository, &file.stream);
     let mut any = false;
     for part in (file.start..file.end()).step_by(MAX_RUN) {
-        for start in open_runs(repository, stream, part).await? {
+        let mut left: BTreeSet<u64> = open_runs(repository, stream, part).await?.into_iter().collect();
+        while let Some(start) = left.pop_first() {
             any = true;
             let run = match read_run(repository, stream, start).await {
                 // The finished run takes its place.
@@ -72,6 +75,8 @@ async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
                 read => read?,
             };
             let Some(run) = run else { continue };
+            // A listing may not show it yet.
+            left.extend(Some(run.end()).filter(|end| *end < stream.done_end(start)));
             let mut rest = &run.bytes[..];
             file.read(start, run.end(), |_, piece| {
                 let (now, later) = rest.split_at(piece.len().min(rest.len()));
