@@ -114,4 +114,21 @@ async fn other_wal_in_any_part_of_a_large_segment_is_found_out() {
         "{}",
         stderr(&refused)
     );
+
+    // What a clone leaves beside a finished run is no reason to refuse what that run holds.
+    repository.store().delete(&stream.run_name(second)).await.unwrap();
+    assert_eq!(code(&push()), 0);
+    append_run(&repository, &session, &stream, second, &bytes)
+        .await
+        .unwrap_err();
+    assert!(
+        repository
+            .store()
+            .head(&stream.run_name(second))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let again = push();
+    assert_eq!(code(&again), 0, "{}", stderr(&again));
 }

@@ -128,7 +128,7 @@ fn check_holds_something(folder: &std::path::Path) -> Result<()> {
             operation: "open",
             name: folder.display().to_string(),
             transient: true,
-            source: "it is empty: is the file system mounted?".into(),
+            source: "it is empty: is the file system mounted, and was `lastgood init` run?".into(),
         }),
     }
 }
@@ -167,11 +167,16 @@ impl Store for Objects {
                 // "Exists" promises as much as "created": whoever hears it builds on the object.
                 let folder = self.place.folder();
                 match sync_existing(folder, name) {
-                    // It went meanwhile: who looks at it finds that out.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    synced => synced.map_err(|error| local("sync", &folder.join(name), error))?,
+                    Ok(()) => self.place.check().map(|()| Put::Exists),
+                    // It went meanwhile: the next attempt finds out what is there now.
+                    Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::Store {
+                        operation: "write",
+                        name: name.into(),
+                        transient: true,
+                        source: "another writer removed what was there".into(),
+                    }),
+                    Err(error) => Err(local("sync", &folder.join(name), error)),
                 }
-                self.place.check().map(|()| Put::Exists)
             }
             Err(error) => Err(store_error("write", name, error)),
         }

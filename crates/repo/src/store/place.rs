@@ -52,7 +52,11 @@ impl Place {
                     operation: "find",
                     name: "the repository".into(),
                     transient: true,
-                    source: format!("{} is empty now: is the file system mounted?", self.folder.display()).into(),
+                    source: format!(
+                        "{ALWAYS} is no longer in {}: is the file system mounted?",
+                        self.folder.display()
+                    )
+                    .into(),
                 });
             }
             Err(_) => {}

@@ -128,15 +128,16 @@ impl Sealing {
     ///
     /// # Errors
     /// [`Error::TwoServers`] if other WAL is stored there. What is stored stays as it is.
-    pub async fn store(self, repository: &Repository, stream: &WalStream) -> Result<()> {
-        if repository.store().put_new(&self.object.name, self.object.bytes).await? == Put::Created {
+    pub async fn store(&self, repository: &Repository, stream: &WalStream) -> Result<()> {
+        let (name, bytes) = (&self.object.name, self.object.bytes.clone());
+        if repository.store().put_new(name, bytes).await? == Put::Created {
             return Ok(());
         }
         let stored = read_index(repository, stream, self.start).await?;
         match stored.map(|stored| stored.summary.content) {
             Some(content) if content == self.content => Ok(()),
             Some(_) => Err(other_content(stream, self.start)),
-            None => Err(Error::Missing { name: self.object.name }),
+            None => Err(Error::Missing { name: name.clone() }),
         }
     }
 }
@@ -167,7 +168,14 @@ pub async fn finish_run(
     let start = stream.done_start(position);
     let mut made_of = Vec::new();
     match made_of_open(repository, session, stream, start, index, &mut made_of).await {
-        Ok(made) => made.store(repository, stream).await?,
+        Ok(made) => match store_whole(repository, stream, &made).await {
+            // What nobody can read is of no use, and all that it is made of is still here.
+            Err(Error::Damaged { name, .. }) if name == made.object.name => {
+                repository.store().delete(&name).await?;
+                store_whole(repository, stream, &made).await?;
+            }
+            stored => stored?,
+        },
         // Somebody else has finished it meanwhile, or before.
         Err(error @ (Error::Missing { .. } | Error::Damaged { .. })) => {
             made_of.clear();
@@ -177,7 +185,9 @@ pub async fn finish_run(
         }
         Err(error) => return Err(error),
     }
-    read_back(repository, stream, start).await?;
+    if made_of.is_empty() {
+        read_back(repository, stream, start).await?;
+    }
     let open = open_runs(repository, stream, start).await?;
     // What is left of others may be of another server.
     let (_, others): (Vec<u64>, Vec<u64>) = open.iter().partition(|open| made_of.contains(open));
@@ -186,6 +196,12 @@ pub async fn finish_run(
         repository.store().delete(&stream.run_name(open)).await?;
     }
     Ok(())
+}
+
+/// Stores a finished run and reads it back.
+async fn store_whole(repository: &Repository, stream: &WalStream, made: &Sealing) -> Result<()> {
+    made.store(repository, stream).await?;
+    read_back(repository, stream, made.start).await
 }
 
 /// The finished run that begins at `start`, made of open runs alone; where these begin is added to `made_of`.

@@ -319,3 +319,30 @@ fn a_mark_reads_back_and_the_furthest_one_counts() {
     let marks = block_on(folder.repository.store().list_after("marks/", "", 9)).unwrap();
     assert_eq!(marks.len(), 2, "a mark that was replaced is gone");
 }
+
+#[test]
+fn a_finished_run_that_rotted_is_made_again_while_its_open_runs_are_here() {
+    let folder = folder();
+    let mut draft = DoneDraft::new(&folder.repository, &folder.session, &stream(), FIRST).unwrap();
+    draft.bytes(&wal(FIRST, FIRST + SEGMENT)).unwrap();
+    let sealing = draft.finish(&index::Index::default()).unwrap();
+    block_on(sealing.store(&folder.repository, &stream())).unwrap();
+    let (store, name) = (folder.repository.store(), stream().done_name(FIRST));
+    for is_whole in [true, false] {
+        let mut bytes = block_on(store.get(&name)).unwrap().unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        block_on(store.delete(&name)).unwrap();
+        block_on(store.put_new(&name, bytes.into())).unwrap();
+        if is_whole {
+            finish(&folder, FIRST).unwrap();
+            let (bytes, done) = assembled(&folder, FIRST, FIRST + SEGMENT);
+            done.unwrap();
+            assert!(bytes == wal(FIRST, FIRST + SEGMENT));
+        } else {
+            // Nothing is left that it could be made of.
+            assert_eq!(reaction(finish(&folder, FIRST)), "damaged");
+        }
+    }
+    assert_eq!(names(&folder).len(), 2);
+}

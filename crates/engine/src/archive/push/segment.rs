@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use repo::wal::{DoneDraft, MAX_RUN, finish_run, open_runs, read_index, read_run};
+use repo::wal::{DoneDraft, MAX_RUN, finish_run, is_done, open_runs, read_index, read_run};
 
 use crate::{Error, Result};
 use repo::wal::Finish as _;
@@ -66,6 +66,11 @@ async fn check_open_runs(writer: &Writer, file: &SegmentFile) -> Result<bool> {
     let (repository, stream) = (&writer.repository, &file.stream);
     let mut any = false;
     for part in (file.start..file.end()).step_by(MAX_RUN) {
+        if is_done(repository, stream, part).await? {
+            // That is what counts, and is compared; a clone may have left others beside it.
+            any |= !open_runs(repository, stream, part).await?.is_empty();
+            continue;
+        }
         let mut left: BTreeSet<u64> = open_runs(repository, stream, part).await?.into_iter().collect();
         while let Some(start) = left.pop_first() {
             any = true;

@@ -168,7 +168,7 @@ fn give_up(context: &Context, queue: &Queue, job: &Job, error: &repo::Error) {
         context.warn("wal-beside", what);
         return;
     }
-    if matches!(error, repo::Error::Damaged { .. }) {
+    if matches!(error, repo::Error::Damaged { name: damaged, .. } if *damaged != name) {
         queue.lacks(job);
     }
     let what = format!(

@@ -369,7 +369,11 @@ impl<'f, 'a> Follower<'f, 'a> {
             match self.next(until).await {
                 Err(error @ Error::Repository(repo::Error::TwoServers { .. })) => return Err(error),
                 Ok(Some(WalEvent::EndOfTimeline { .. })) | Err(_) => break,
-                Ok(Some(event)) => drop(self.take(event).await?),
+                Ok(Some(event)) => {
+                    if self.take(event).await?.is_some() {
+                        break;
+                    }
+                }
                 Ok(None) => {}
             }
         }

@@ -48,6 +48,8 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What the stream waits for.
+    first: Option<Job>,
     waiting: VecDeque<Job>,
     at_work: Option<Job>,
     /// Of which WAL was found damaged: each is told of once.
@@ -74,7 +76,11 @@ impl Queue {
     pub(super) fn put_first(&self, job: Job) {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.is(&job.stream, job.start));
-        state.waiting.push_front(job);
+        if let Some(before) = state.first.replace(job)
+            && !before.is(&job.stream, job.start)
+        {
+            state.waiting.push_front(before);
+        }
         let _ = self.more.0.try_send(());
     }
 
@@ -95,24 +101,24 @@ impl Queue {
     /// Whether that run waits, or is at work.
     pub(super) fn holds(&self, stream: &WalStream, start: u64) -> bool {
         let state = self.state();
-        let mut all = state.waiting.iter().chain(&state.at_work);
+        let mut all = state.waiting.iter().chain(&state.first).chain(&state.at_work);
         all.any(|job| job.is(stream, start))
     }
 
     /// The next job, which is at work from now on; `None` once it was closed.
     pub(super) async fn next(&self) -> Option<Job> {
-        while !self.more.1.is_closed() {
+        loop {
             {
                 let mut state = self.state();
-                state.at_work = state.waiting.pop_front();
+                state.at_work = state.first.take().or_else(|| state.waiting.pop_front());
                 if state.at_work.is_some() {
                     return state.at_work;
                 }
             }
-            // If it was closed, that is seen above.
-            let _ = self.more.1.recv().await;
+            if self.more.1.recv().await.is_err() && self.state().first.is_none() {
+                return None;
+            }
         }
-        None
     }
 
     /// The job at work is done with.
@@ -126,8 +132,9 @@ impl Queue {
         let _ = self.fewer.1.recv().await;
     }
 
-    /// No job comes any more, and those that wait are dropped.
+    /// No job comes any more, and those that were left are dropped.
     pub(super) fn close(&self) {
+        self.state().waiting.clear();
         self.more.0.close();
     }
 
@@ -174,8 +181,9 @@ mod tests {
         assert_eq!((next(), next()), (Some(1), Some(2)));
         queue.done();
         queue.put_last(job(4));
+        queue.put_first(job(5));
         queue.close();
-        assert_eq!(next(), None);
+        assert_eq!((next(), next()), (Some(5), None));
     }
 
     #[test]
