@@ -11,6 +11,7 @@ mod seal;
 pub use directory::{Codec, Directory, Frame};
 pub use plain::{Plain, open_plain, seal_plain};
 pub use read::{Opener, Pin, Sealed, Tail, check_hash};
+pub(crate) use seal::SET_ASIDE;
 pub use seal::{Draft, Finished};
 
 use aws_lc_rs::{

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     bytes_codec::{Malformed, Reader, put_varint},
     envelope::FEATURE_FOLDED,
-    envelope::{Codec, Draft, Finished, Kind, Opener, Pin, Sealed},
+    envelope::{Codec, Draft, Finished, Kind, Opener, Pin, SET_ASIDE, Sealed},
     keys::page_hash,
     repository::Repository,
     series::FRAME_RECORD,
@@ -22,9 +22,6 @@ pub const PACK_TARGET: usize = 24 << 20;
 /// A pack is also closed when its directory has grown to this. Pages that compress to almost nothing would otherwise make
 /// packs that are mostly directory, of which a reader keeps many at hand.
 pub const DIRECTORY_TARGET: usize = 512 << 10;
-/// Set aside for a pack at once, touched only as far as it is filled. The C library gives blocks of more than 32 MiB back
-/// to the system when they are freed, whatever else is around them.
-const CAPACITY: usize = (32 << 20) + (64 << 10);
 /// The most slots of a frame.
 pub const MAX_SLOTS: usize = 512;
 /// The largest raw frame a reader accepts.
@@ -102,7 +99,7 @@ impl PackWriter {
     /// Begins the pack `name`, of which all frames have the same form.
     pub fn new(repository: &Repository, session: &Session, name: String, form: Form) -> Result<PackWriter> {
         // Over the target: the last frame and the directory still fit without moving everything.
-        let draft = repository.draft_with(session, Kind::Pack, form.features(), name, CAPACITY)?;
+        let draft = repository.draft_with(session, Kind::Pack, form.features(), name, SET_ASIDE)?;
         Ok(PackWriter {
             draft,
             form,

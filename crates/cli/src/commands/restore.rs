@@ -111,7 +111,7 @@ fn next(restored: &Restored) -> Vec<String> {
         ],
         None => vec![
             format!("pg_ctl -D {} -l {0}/restored.log start", restored.to.display()),
-            "(the server replays the backup's WAL to its end, then opens)".into(),
+            "(the server replays WAL to the moment that was asked for, then opens)".into(),
             format!(
                 "Once it is open, remove the block between \"# lastgood: recovery begins here\" and \"... ends here\" from {}: until then it does not archive its WAL, and hba_file and ident_file are those in the directory.",
                 restored.to.join("postgresql.auto.conf").display()

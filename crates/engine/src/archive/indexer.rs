@@ -1,6 +1,7 @@
 //! Makes the index of WAL: walks its records, checks each, and notes what it did.
 
 mod gathered;
+mod touches;
 
 use pgformat::{
     Lsn, Major,

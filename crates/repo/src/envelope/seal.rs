@@ -7,6 +7,9 @@ use crate::{Error, Result, runtime::Rng, session::Session};
 
 use super::{Codec, Directory, END_MAGIC, Frame, HEADER, Kind, ObjectKey, TAG, TRAILER, nonce, preamble};
 
+/// Set aside for a large object at once, touched only as far as it is filled. The C library gives blocks of more than 32 MiB
+/// back to the system when they are freed, whatever else is around them, and keeps no more of others because of them.
+pub(crate) const SET_ASIDE: usize = (32 << 20) + (64 << 10);
 /// The most that a draft's buffer grows at once, beyond what is needed.
 const GROWTH: usize = 1 << 20;
 

@@ -7,7 +7,7 @@ use crate::{
     Error, Result,
     bytes_codec::Malformed,
     decimal,
-    envelope::{Codec, Draft, Finished, Kind, Opener, Sealed},
+    envelope::{Codec, Draft, Finished, Kind, Opener, SET_ASIDE, Sealed},
     ledger::Lsn,
     repository::Repository,
     series::Packer,
@@ -103,7 +103,10 @@ impl RunDraft {
         };
         let json = serde_json::to_vec(&facts).map_err(|_| Malformed("it cannot be said in JSON").of(&name))?;
         // Frames never grow by being packed; small runs, of which there are many, are not moved while they grow.
-        let capacity = length.min(WAL_FRAME) + json.len() + (1 << 10);
+        let capacity = match length > 4 * WAL_FRAME {
+            true => SET_ASIDE,
+            false => length.min(WAL_FRAME) + json.len() + (1 << 10),
+        };
         let mut draft = repository.draft(session, Kind::Wal, name, capacity)?;
         draft.frame(&json, json.len(), Codec::Stored)?;
         Ok(RunDraft {

@@ -14,10 +14,12 @@ use pgformat::{
 use repo::{
     ledger,
     wal::index::{
-        Blocks, DroppedDatabase, Ending, EndingKind, Index, Relation, RelationBlocks, RestorePoint, Summary, Touched,
+        Blocks, DroppedDatabase, Ending, EndingKind, Index, Relation, RelationBlocks, RestorePoint, Summary,
         Transactions,
     },
 };
+
+use super::touches::Touches;
 
 /// More names than a segment can mean to set are somebody's mistake; the first ones are kept.
 const MAX_POINTS: usize = 10_000;
@@ -28,7 +30,7 @@ pub(super) struct Gathered {
     summary: Summary,
     endings: Vec<Ending>,
     points: Vec<RestorePoint>,
-    touched: BTreeMap<(u32, Relation), Touched>,
+    touched: Touches,
     dropped: Vec<DroppedDatabase>,
     blocks: BTreeMap<(Relation, u8), Changed>,
     databases: BTreeSet<(u32, u32)>,
@@ -82,7 +84,7 @@ impl Gathered {
             transactions: Transactions {
                 endings: all.endings,
                 points: all.points,
-                touched: all.touched.into_values().collect(),
+                touched: all.touched.take(),
                 dropped: all.dropped,
             },
         }
@@ -138,11 +140,7 @@ impl Gathered {
             Event::Transaction(transaction) => self.ending(record, &transaction),
             Event::Rows(rows) => {
                 let relation = relation(rows.relation);
-                let touched = self.touched.entry((record.xid, relation)).or_insert(Touched {
-                    xid: record.xid,
-                    relation,
-                    ..Touched::default()
-                });
+                let touched = self.touched.of(record.xid, relation);
                 let count = u64::from(rows.count);
                 match rows.change {
                     RowChange::Insert | RowChange::InsertUnlessConflict => touched.inserted += count,
