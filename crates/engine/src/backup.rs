@@ -3,25 +3,33 @@
 //! Invariant: a backup is listed only after everything that restoring it needs is durable: its packs, its file
 //! table, its manifest, and every byte of WAL from its start to its end.
 
+mod against;
 mod assemble;
+mod attempt;
+mod base;
 pub(crate) mod begin;
 mod control;
 mod copy;
 mod facts;
+mod increment;
+mod leaves;
 mod packer;
 mod preflight;
 mod read;
 mod run;
 mod stored;
 mod uploads;
+mod uses;
 mod wal;
 mod walk;
 
 pub(crate) use begin::check_generation;
+pub use increment::Wanted;
+pub use repo::manifest::{ChangesBy, Increment};
 
+pub use attempt::{run, run_with};
 pub(crate) use preflight::judge;
 pub use preflight::{Check, Plan, plan};
-pub use run::{run, run_with};
 
 use std::path::PathBuf;
 
@@ -50,6 +58,10 @@ impl Default for Level {
 pub struct Options {
     /// A name for people.
     pub label: Option<String>,
+    /// Full, or what changed.
+    pub wanted: Wanted,
+    /// Whether pages of which little else is used beside them are all written anew, and not only some.
+    pub rebase: bool,
     /// How hard pages are compressed.
     pub level: Level,
     /// Readers at work side by side.
@@ -65,6 +77,14 @@ pub struct Options {
 pub struct Summary {
     /// As `list` shows it.
     pub backup: Backup,
+    /// What it was computed against and how, if it is incremental.
+    pub increment: Option<Increment>,
+    /// Why it is full, if it is.
+    pub full_because: Option<String>,
+    /// What was found where the WAL told too little of what changed: every page was read then, and compared.
+    pub unsound: Option<String>,
+    /// Bytes of the data directory that were read.
+    pub bytes_read: u64,
     /// Wall time of the whole run.
     pub seconds: f64,
     /// Bytes read of the data directory per second.

@@ -40,7 +40,7 @@ impl Packs {
     }
 
     /// The pack that a page reference means. Sources are by the numbers of the manifest's list.
-    async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
+    pub(crate) async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
         let mut open = self.open.lock().await;
         if let Some(pack) = open.get(&(source, number)) {
             return Ok(pack.clone());

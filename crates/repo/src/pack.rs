@@ -207,6 +207,17 @@ impl PackReader {
         known.ok_or_else(|| damaged(self.name(), "a frame that is referred to is not in it"))
     }
 
+    /// What the page in a slot hashes to, and its length in bytes.
+    pub fn page(&self, frame: u32, slot: u32) -> Result<([u8; 8], usize)> {
+        let known = self.frames.get(frame as usize);
+        let found = known.and_then(|known| {
+            let hash = known.hashes.get(slot as usize)?;
+            let range = known.slots.range(slot as usize, self.page_size)?;
+            Some((*hash, range.len()))
+        });
+        found.ok_or_else(|| damaged(self.name(), "a page that is referred to is not in it"))
+    }
+
     /// Sealed bytes of a frame.
     pub fn sealed_length(&self, frame: u32) -> Result<usize> {
         Ok(self.sealed.frame(frame)?.sealed as usize)

@@ -128,6 +128,15 @@ pub(crate) struct Backup {
     /// Words to find this backup by
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
+    /// Store every page [default: what changed since the backup before, where there is a sound one]
+    #[arg(long, conflicts_with_all = ["incremental", "rebase"])]
+    pub(crate) full: bool,
+    /// Store what changed since the backup before, or fail
+    #[arg(long)]
+    pub(crate) incremental: bool,
+    /// Store anew what lies in objects of which little else is used, all of it at once
+    #[arg(long)]
+    pub(crate) rebase: bool,
     /// Compression: none, or zstd's level 1..19 [default: 2]
     #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
     pub(crate) compress: Option<Compression>,

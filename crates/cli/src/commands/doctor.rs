@@ -80,6 +80,8 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
 /// A backup as it would be taken without flags: that is what is examined.
 fn options(entry: &Entry, data_directory: Option<PathBuf>) -> Options {
     Options {
+        wanted: engine::backup::Wanted::default(),
+        rebase: false,
         label: None,
         level: entry.compress.map(|level| level.0).unwrap_or_default(),
         jobs: jobs(None, entry.jobs),

@@ -65,6 +65,11 @@ impl Packer {
         })
     }
 
+    /// What a page hashes to.
+    pub(super) fn hash(&self, page: &[u8]) -> [u8; 8] {
+        repo::keys::page_hash(&self.page_key, page)
+    }
+
     /// Room in the present frame, a whole number of pages and at least one, and where the first page put
     /// there will be found.
     pub(super) fn room(&mut self) -> Result<(&mut [u8], PageRef)> {

@@ -85,6 +85,8 @@ impl World {
             label: Some(label.into()),
             level: Level::Zstd(1),
             jobs: 2,
+            wanted: backup::Wanted::default(),
+            rebase: false,
             max_rate: None,
             data_directory: None,
         };

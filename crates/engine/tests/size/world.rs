@@ -94,6 +94,8 @@ impl World {
                 size: 24 << 20,
                 directory: 100_000,
                 hash,
+                holds: 1,
+                used: 1,
             }
         };
         manifest.needed.packs = (0..packs).map(pack).collect();
@@ -125,6 +127,8 @@ impl World {
             label: None,
             level,
             jobs,
+            wanted: backup::Wanted::default(),
+            rebase: false,
             max_rate: None,
             data_directory: None,
         };

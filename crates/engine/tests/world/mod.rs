@@ -89,6 +89,8 @@ impl World {
             label: None,
             level: Level::default(),
             jobs: 2,
+            wanted: backup::Wanted::default(),
+            rebase: false,
             max_rate: None,
             data_directory: Some(cluster.data_dir().to_path_buf()),
         }

@@ -177,6 +177,8 @@ pub(super) const MANIFEST_NEEDED: Target = Target {
             size: 24 << 20,
             directory: 4000,
             hash: [8; 32],
+            holds: 1,
+            used: 1,
         };
         let needed = Needed {
             sources: sources(),

@@ -35,6 +35,8 @@ fn needed(sources: &Sources, maps: &[Written]) -> Arc<Needed> {
         size: map.pin.size as u32,
         directory: map.directory,
         hash: map.pin.hash,
+        holds: 1,
+        used: 1,
     };
     Arc::new(Needed {
         sources: sources.clone(),

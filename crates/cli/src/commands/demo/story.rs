@@ -159,6 +159,8 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         label: Some(label.into()),
         level: backup::Level::default(),
         jobs: jobs(None, None),
+        wanted: backup::Wanted::default(),
+        rebase: false,
         max_rate: None,
         data_directory: None,
     };
