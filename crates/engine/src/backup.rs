@@ -62,6 +62,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Whether pages of which little else is used beside them are all written anew, and not only some.
     pub rebase: bool,
+    /// Of the pages that are taken from the parent unread, how many of a hundred are read and compared all the same.
+    pub audit: u8,
     /// How hard pages are compressed.
     pub level: Level,
     /// Readers at work side by side.

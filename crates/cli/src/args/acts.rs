@@ -137,6 +137,9 @@ pub(crate) struct Backup {
     /// Store anew what lies in objects of which little else is used, all of it at once
     #[arg(long)]
     pub(crate) rebase: bool,
+    /// Of the pages that the WAL says are unchanged, how many of a hundred are read and compared all the same
+    #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) audit: u8,
     /// Compression: none, or zstd's level 1..19 [default: 2]
     #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
     pub(crate) compress: Option<Compression>,

@@ -23,6 +23,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
             _ => Wanted::Either,
         },
         rebase: args.rebase,
+        audit: args.audit,
         label: args.label,
         level: args
             .compress

@@ -82,6 +82,7 @@ fn options(entry: &Entry, data_directory: Option<PathBuf>) -> Options {
     Options {
         wanted: engine::backup::Wanted::default(),
         rebase: false,
+        audit: 1,
         label: None,
         level: entry.compress.map(|level| level.0).unwrap_or_default(),
         jobs: jobs(None, entry.jobs),

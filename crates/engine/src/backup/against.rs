@@ -22,9 +22,8 @@ use super::{
 
 /// The error of a page that changed although nothing said so.
 pub(super) const UNSOUND: &str = "map-unsound";
-/// Of pages that cannot have changed, one in so many stretches is compared all the same.
-const AUDIT: u64 = 100;
-/// Pages of such a stretch: reading few at a time would cost more than it tells.
+/// Pages that cannot have changed are compared all the same by stretches of so many: reading few at a time would cost more
+/// than it tells.
 const STRETCH: u32 = 64;
 
 /// A part of a file as it is to be written down.
@@ -120,7 +119,7 @@ impl Reader {
                 // Blocks of a file are numbered by 32 bits.
                 let block = (first + u64::from(at)) as u32;
                 if at.is_multiple_of(STRETCH) {
-                    audited = is_audited(shared.seed, &path, block / STRETCH);
+                    audited = is_audited(shared.audit, shared.seed, &path, block / STRETCH);
                 }
                 match () {
                     () if at >= theirs || told.has(block) => Act::Take,
@@ -393,7 +392,7 @@ fn of_page(page: &KnownPage) -> Extent {
 }
 
 /// Whether that stretch of a file is compared. A function of the seed, so that it can be told again.
-fn is_audited(seed: u64, path: &[u8], stretch: u32) -> bool {
+fn is_audited(percent: u8, seed: u64, path: &[u8], stretch: u32) -> bool {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
     hasher.update(&stretch.to_le_bytes());
@@ -403,5 +402,5 @@ fn is_audited(seed: u64, path: &[u8], stretch: u32) -> bool {
         .as_bytes()
         .first_chunk::<8>()
         .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    drawn.is_multiple_of(AUDIT)
+    drawn % 100 < u64::from(percent)
 }

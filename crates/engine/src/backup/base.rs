@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::{
+    Options,
     against::Counts,
     copy::Parent,
     increment::{Changes, Limit, ParentFiles, Shared, Wanted, changes, moving, parent},
@@ -81,7 +82,7 @@ impl Base {
         context: &Context,
         opened: &Opened,
         known: Option<Known>,
-        rebase: bool,
+        options: &Options,
     ) -> Result<(Option<Parent>, Option<String>)> {
         let (Some(parent), Some(known)) = (self.manifest(), known) else {
             return Ok((None, None));
@@ -91,7 +92,11 @@ impl Base {
             Err(why) => (None, Some(why)),
         };
         let repository = &opened.repository;
-        let limit = if rebase { Limit::Everything } else { Limit::Budget };
+        let limit = if options.rebase {
+            Limit::Everything
+        } else {
+            Limit::Budget
+        };
         let needed = Arc::new(parent.needed.clone());
         let packs = Packs::new(repository.clone(), needed, parent.facts.postgresql.block_size as usize);
         let mut seed = [0; 8];
@@ -101,6 +106,7 @@ impl Base {
             packs: Arc::new(packs),
             changes,
             seed: u64::from_le_bytes(seed),
+            audit: options.audit,
             moving: moving(&parent.needed, parent.facts.totals.pages, limit),
         };
         let parent = Parent {

@@ -210,9 +210,7 @@ impl Work<'_> {
         wal: &async_channel::Receiver<Result<Kept>>,
         known: Option<Known>,
     ) -> Result<(Assembler, Uploads, Option<String>)> {
-        let (parent, why) = self
-            .base
-            .against(self.context, self.opened, known, self.options.rebase)?;
+        let (parent, why) = self.base.against(self.context, self.opened, known, self.options)?;
         let facts = &self.plan.facts;
         let repository = self.opened.repository.clone();
         let uploads = Uploads::new(repository.clone());

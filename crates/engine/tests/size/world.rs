@@ -129,6 +129,7 @@ impl World {
             jobs,
             wanted: backup::Wanted::default(),
             rebase: false,
+            audit: 1,
             max_rate: None,
             data_directory: None,
         };

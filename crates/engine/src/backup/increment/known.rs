@@ -27,6 +27,8 @@ pub(in crate::backup) struct Shared {
     pub(in crate::backup) changes: Option<Changes>,
     /// Chooses the pages that are compared although they cannot have changed.
     pub(in crate::backup) seed: u64,
+    /// How many of a hundred.
+    pub(in crate::backup) audit: u8,
     /// Packs of which so little is used that the rest of their pages is written anew: source and number.
     pub(in crate::backup) moving: BTreeSet<(u32, u32)>,
 }
