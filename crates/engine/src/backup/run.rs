@@ -32,7 +32,7 @@ use super::{
     facts::{Parts, manifest},
     packer::Place,
     read::{PageError, Rules},
-    stored::check_stored,
+    stored::{check_stored, check_used},
     uploads::Uploads,
     wal::{Keeper, Kept, Stretch},
 };
@@ -123,6 +123,7 @@ impl Work<'_> {
                 increment.clone(),
             )
             .await?;
+        check_used(&self.opened.repository, &manifest.needed).await?;
         let finished = manifest.seal(&self.opened.repository, &self.session)?;
         self.opened.repository.put_finished(&finished).await?;
         let object = ObjectReference {
