@@ -4,7 +4,7 @@
 
 use pgformat::{
     Lsn,
-    page::{PageHeader, hints::differ_in_hints_only},
+    page::{PageCheck, PageHeader, hints::differ_in_hints_only, verify},
     relation::RelationFile,
 };
 use repo::{
@@ -304,10 +304,15 @@ async fn verdicts(
             let is = theirs.length == bytes.len() && reader.packer.hash(bytes) == theirs.hash;
             is.then_some(theirs)
         };
+        let at = offset + (number * page) as u64;
         let keep = match act {
             Act::Keep | Act::Take => false,
             Act::Move => {
                 counts.moved += 1;
+                counts.audited += 1;
+                reader
+                    .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
+                    .await?;
                 false
             }
             Act::Compare => match same() {
@@ -324,12 +329,9 @@ async fn verdicts(
             Act::Audit => {
                 counts.kept += 1;
                 counts.audited += 1;
-                if same().is_none()
-                    && let Some(theirs) = theirs.get(number)
-                {
-                    let at = offset + (number * page) as u64;
-                    reader.audit(known, theirs, file, at, bytes).await?;
-                }
+                reader
+                    .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
+                    .await?;
                 true
             }
         };
@@ -344,28 +346,37 @@ async fn verdicts(
 
 impl Reader {
     /// Judges a page that should not have changed, and hashes to something else. What replay writes again is of no account:
-    /// a change after the backup began; nor are hints, nor a page that was being written while it was read.
+    /// a change after the backup began; nor are hints, nor a page that was being written while it was read. Returns whether the
+    /// page is damaged, so that the parent has the better one.
     async fn audit(
         &self,
         known: &mut Known,
-        theirs: &KnownPage,
+        theirs: Option<&KnownPage>,
+        is_same: bool,
         file: &mut Lazy<'_>,
         at: u64,
         found: &[u8],
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let Some(theirs) = theirs.filter(|_| !is_same) else {
+            return Ok(false);
+        };
+        if self.is_damaged(file.path, at, found) {
+            // The disk's doing, and told of already.
+            return Ok(true);
+        }
         let mut now = found.to_vec();
         let parents = known.bytes(theirs).await?;
         for _ in 0..READ_AGAIN {
             let is_later = PageHeader::parse(&now).is_some_and(|header| header.lsn >= self.rules.begun);
             if is_later || differ_in_hints_only(&parents, &now) {
-                return Ok(());
+                return Ok(false);
             }
             let path = file.path;
             let open = self.opened(file)?;
             let got = open.read_at(&mut now, at).map_err(|error| unreadable(path, error))?;
             if got < now.len() {
                 // Cut off meanwhile, and so by replay.
-                return Ok(());
+                return Ok(false);
             }
         }
         let block = at / self.rules.page_size as u64;
@@ -380,6 +391,16 @@ impl Reader {
             ),
             hint: "Somebody wrote files of the cluster behind the server's back, its disk changes them, or this program is at fault: check the disk, and report it.".into(),
         })
+    }
+}
+
+impl Reader {
+    /// Whether a page does not fit its checksum, and replay will not write it again.
+    fn is_damaged(&self, path: &[u8], at: u64, bytes: &[u8]) -> bool {
+        let block = pgformat::relation::classify(path)
+            .and_then(|relation| relation.block_at(at, self.rules.page_size as u32, self.rules.blocks_per_segment));
+        let judged = self.rules.checked_before.zip(block);
+        judged.is_some_and(|(before, block)| matches!(verify(bytes, block, before), PageCheck::Bad { .. }))
     }
 }
 

@@ -140,6 +140,16 @@ async fn wal_between(
             );
             return Ok(Err(what));
         };
+        // The parent's pages may hold what was written up to its stop. A server that was brought back to a moment before that has
+        // no WAL of these changes, and not the changes either.
+        let stop = parent.stop;
+        if !timelines.contains(tip, stop.timeline, stop.lsn.0) {
+            let what = format!(
+                "the server's timeline {tip} left timeline {} before {}, where the backup before it ended",
+                stop.timeline, stop.lsn
+            );
+            return Ok(Err(what));
+        }
         let end = path.end().max(start.lsn.0);
         let needed = no_record_from(begun.start.0, timelines.segment_size());
         if end >= needed {
