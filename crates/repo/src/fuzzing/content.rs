@@ -225,7 +225,9 @@ pub(super) const PACK_DIRECTORY: Target = Target {
         seed.extend_from_slice(&[1; 16]);
         seed.extend_from_slice(&[0, 3, 1, 100, 50, 150, 1]);
         seed.extend_from_slice(&[2; 24]);
-        vec![seed]
+        let mut differences = vec![1, 160, 1, 1, 2, 1, 90, 70];
+        differences.extend_from_slice(&[3; 16]);
+        vec![seed, differences]
     },
     run: |bytes| {
         let mut reader = Reader::new(bytes);
