@@ -3,7 +3,10 @@
 //! Invariant: a page is handed out only after it hashed to what was remembered when it was read from the
 //! source, before anything of ours touched it.
 
+#[cfg(not(feature = "fuzzing"))]
 mod difference;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod difference;
 
 pub use difference::{Applier, Differ};
 

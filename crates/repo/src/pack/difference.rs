@@ -63,6 +63,12 @@ impl Applier {
     }
 }
 
+/// What fuzzing calls: whether `difference` makes a page of `base`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn makes_page(base: &[u8], difference: &[u8], page: &mut [u8]) -> bool {
+    Applier::new().is_ok_and(|mut applier| applier.apply(base, difference, page).is_ok())
+}
+
 impl std::fmt::Debug for Differ {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Differ")
@@ -128,8 +134,9 @@ mod tests {
             page[..new].copy_from_slice(&noise(2)[..new]);
             assert_eq!(differ.difference(&page, &base).is_some(), expected, "{new} new bytes");
         }
-        assert!(differ.difference(&base[..100], &base).is_none());
-        assert!(differ.difference(&base[..100], &base[..100]).is_some());
+        let page = base.clone();
+        assert!(differ.difference(&page[..4096], &base).is_none());
+        assert!(differ.difference(&page[..4096], &base[..4096]).is_some());
     }
 
     #[test]
@@ -141,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_difference_that_makes_less_than_a_page_or_more_is_refused() {
-        let base = noise(1);
+        let (base, page) = (noise(1), noise(1));
         let mut differ = Differ::new(2 * PAGE).unwrap();
-        let short = differ.difference(&base[..100], &base[..100]).unwrap();
+        let short = differ.difference(&page[..4096], &base[..4096]).unwrap();
         assert_eq!(applied(&base, short), None);
         let long = differ.difference(&[1; 2 * PAGE], &[0; 2 * PAGE]).unwrap();
         assert_eq!(applied(&base, long), None);
