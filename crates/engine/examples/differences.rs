@@ -5,8 +5,10 @@
 //! by undoing it, and timed on one core, the best of some passes: other programs only ever make it slower.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(clippy::disallowed_methods, reason = "time is what it measures")]
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
@@ -156,29 +158,23 @@ fn report(what: &str, frames: &[Frame], way: impl Fn(&Frame) -> Outcome<Cost>) -
 }
 
 thread_local! {
-    static COMPRESSORS: std::cell::RefCell<BTreeMap<i32, zstd::bulk::Compressor<'static>>> = const { std::cell::RefCell::new(BTreeMap::new()) };
-    static CONTEXTS: std::cell::RefCell<(CCtx<'static>, DCtx<'static>)> = std::cell::RefCell::new((CCtx::create(), DCtx::create()));
-    static DECOMPRESSOR: std::cell::RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { std::cell::RefCell::new(None) };
+    static CONTEXTS: RefCell<(CCtx<'static>, DCtx<'static>)> = RefCell::new((CCtx::create(), DCtx::create()));
 }
 
 fn compress(raw: &[u8], level: i32) -> Outcome<Vec<u8>> {
-    COMPRESSORS.with_borrow_mut(|all| {
-        let compressor = match all.entry(level) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(zstd::bulk::Compressor::new(level)?),
-        };
-        Ok(compressor.compress(raw)?)
-    })
+    let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
+    CONTEXTS
+        .with_borrow_mut(|(context, _)| context.compress(&mut packed, raw, level))
+        .map_err(zstd_error)?;
+    Ok(packed)
 }
 
 fn decompress(packed: &[u8], raw: usize) -> Outcome<Vec<u8>> {
-    DECOMPRESSOR.with_borrow_mut(|one| {
-        let decompressor = match one {
-            Some(known) => known,
-            None => one.insert(zstd::bulk::Decompressor::new()?),
-        };
-        Ok(decompressor.decompress(packed, raw)?)
-    })
+    let mut again = Vec::with_capacity(raw);
+    CONTEXTS
+        .with_borrow_mut(|(_, context)| context.decompress(&mut again, packed))
+        .map_err(zstd_error)?;
+    Ok(again)
 }
 
 /// Makes `raw`, compresses it; decompresses it and undoes it.
@@ -263,36 +259,34 @@ fn all(frame: &Frame, level: i32) -> Outcome<Cost> {
 
 /// Each page with its base as prefix, and perhaps the frame of what came of it once more.
 fn each(frame: &Frame, level: i32, once_more: Option<i32>) -> Outcome<Cost> {
-    CONTEXTS.with_borrow_mut(|(context, undoing)| {
-        let begun = Instant::now();
-        let (mut slots, mut lengths, mut one) = (Vec::new(), Vec::new(), vec![0; 2 * PAGE]);
-        for (page, base) in frame.pages.chunks(PAGE).zip(frame.bases.chunks(PAGE)) {
-            let length = context
-                .compress_using_dict(&mut one[..], page, base, level)
-                .map_err(zstd_error)?;
-            slots.extend_from_slice(&one[..length]);
-            lengths.push(length);
-        }
-        let packed = match once_more {
-            Some(level) => compress(&slots, level)?,
-            None => slots.clone(),
-        };
-        let made = begun.elapsed().as_secs_f64();
-        let begun = Instant::now();
-        let mut rest = &match once_more {
-            Some(_) => decompress(&packed, slots.len())?,
-            None => slots,
-        }[..];
-        let mut again = vec![0; frame.pages.len()];
-        for ((page, base), length) in again.chunks_mut(PAGE).zip(frame.bases.chunks(PAGE)).zip(lengths) {
-            undoing
-                .decompress_using_dict(page, &rest[..length], base)
-                .map_err(zstd_error)?;
-            rest = &rest[length..];
-        }
-        let undone = begun.elapsed().as_secs_f64();
-        (again == frame.pages)
-            .then_some((packed.len(), made, undone))
-            .ok_or_else(|| "it was not undone".into())
-    })
+    let begun = Instant::now();
+    let (mut slots, mut lengths, mut one) = (Vec::new(), Vec::new(), vec![0; 2 * PAGE]);
+    for (page, base) in frame.pages.chunks(PAGE).zip(frame.bases.chunks(PAGE)) {
+        let length = CONTEXTS
+            .with_borrow_mut(|(context, _)| context.compress_using_dict(&mut one[..], page, base, level))
+            .map_err(zstd_error)?;
+        slots.extend_from_slice(&one[..length]);
+        lengths.push(length);
+    }
+    let packed = match once_more {
+        Some(level) => compress(&slots, level)?,
+        None => slots.clone(),
+    };
+    let made = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let mut rest = &match once_more {
+        Some(_) => decompress(&packed, slots.len())?,
+        None => slots,
+    }[..];
+    let mut again = vec![0; frame.pages.len()];
+    for ((page, base), length) in again.chunks_mut(PAGE).zip(frame.bases.chunks(PAGE)).zip(lengths) {
+        CONTEXTS
+            .with_borrow_mut(|(_, context)| context.decompress_using_dict(page, &rest[..length], base))
+            .map_err(zstd_error)?;
+        rest = &rest[length..];
+    }
+    let undone = begun.elapsed().as_secs_f64();
+    (again == frame.pages)
+        .then_some((packed.len(), made, undone))
+        .ok_or_else(|| "it was not undone".into())
 }
