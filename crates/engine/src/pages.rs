@@ -47,6 +47,12 @@ impl Packs {
         }
     }
 
+    /// What they are the packs of.
+    #[cfg(test)]
+    pub(crate) fn needed(&self) -> &Needed {
+        &self.needed
+    }
+
     /// How many slots the frame of the page at `at` has.
     #[cfg_attr(
         not(test),

@@ -25,9 +25,9 @@ use crate::{
 /// A pack is closed when it has grown to this. Each job fills one, and what else it needs comes to a few MiB: so a job
 /// stays below 32 MiB.
 pub const PACK_TARGET: usize = 24 << 20;
-/// A pack of differences is closed when it has grown to this: a job fills one beside its pack of whole pages, and 8 MiB of
-/// differences are hundreds of MiB of pages.
-pub const DIFFERENCES_TARGET: usize = 8 << 20;
+/// A pack of differences is closed when it has grown to this. A job fills one beside its pack of whole pages and stays below
+/// 32 MiB with both; and these are differences of some hundred MiB of pages.
+pub const DIFFERENCES_TARGET: usize = 4 << 20;
 /// A pack is also closed when its directory has grown to this. Pages that compress to almost nothing would otherwise make
 /// packs that are mostly directory, of which a reader keeps many at hand.
 pub const DIRECTORY_TARGET: usize = 512 << 10;

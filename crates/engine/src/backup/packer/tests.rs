@@ -1,7 +1,12 @@
 //! The packer's packs, read back by what restores and verifications read them with.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use proptest::prelude::*;
 use repo::{
     BackupId, Error as RepositoryError,
@@ -9,7 +14,7 @@ use repo::{
     leaf::{Extent, InFrame, Leaf, LeafBuilder},
     manifest::{Needed, ObjectRef},
     sources::Sources,
-    store::Location,
+    store::{Listed, Location, Put, Store},
 };
 
 use super::*;
@@ -38,8 +43,38 @@ fn changed(seed: u64) -> Vec<u8> {
     page
 }
 
+/// Counts the bytes that are read in parts.
+struct Counting {
+    inner: Arc<dyn Store>,
+    read: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Store for Counting {
+    async fn put_new(&self, name: &str, bytes: Bytes) -> repo::Result<Put> {
+        self.inner.put_new(name, bytes).await
+    }
+    async fn get(&self, name: &str) -> repo::Result<Option<Bytes>> {
+        self.inner.get(name).await
+    }
+    async fn get_range(&self, name: &str, offset: u64, length: usize) -> repo::Result<Option<Bytes>> {
+        self.read.fetch_add(length as u64, Ordering::Relaxed);
+        self.inner.get_range(name, offset, length).await
+    }
+    async fn head(&self, name: &str) -> repo::Result<Option<Listed>> {
+        self.inner.head(name).await
+    }
+    async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> repo::Result<Vec<Listed>> {
+        self.inner.list_after(prefix, after, limit).await
+    }
+    async fn delete(&self, name: &str) -> repo::Result<()> {
+        self.inner.delete(name).await
+    }
+}
+
 struct World {
     repository: Repository,
+    read: Arc<AtomicU64>,
     folder: tempfile::TempDir,
     session: Session,
 }
@@ -48,13 +83,18 @@ impl World {
     async fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let location = Location::parse(folder.path().to_str().unwrap(), std::path::Path::new("/")).unwrap();
-        let store = location.database("shop", true).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let store = Arc::new(Counting {
+            inner: location.database("shop", true).unwrap(),
+            read: read.clone(),
+        });
         let (_, unlock) = Unlock::generate("shop");
         let repository = Repository::create(store, testkit::host::runtime(), "shop", &unlock);
         let repository = repository.await.unwrap();
         let session = repository.begin_session().await.unwrap();
         World {
             repository,
+            read,
             folder,
             session,
         }
@@ -107,6 +147,10 @@ impl Backup {
         self.packer.finish().await.unwrap();
         (self.id, self.uploads.finish().await.unwrap())
     }
+}
+
+fn stored(packs: &[ObjectRef]) -> u64 {
+    packs.iter().map(|pack| u64::from(pack.size)).sum()
 }
 
 /// What a backup needs of itself and of the one before it, which gets number 1.
@@ -222,6 +266,18 @@ async fn a_file_of_which_every_page_changed_a_little_is_one_extent_and_reads_bac
     // In frames of as many slots as there may be, though frames of whole pages have 32.
     assert_eq!(packs.frame_slots(extents[0].pages_at).await.unwrap(), 512);
     assert_eq!(packs.frame_slots(extents[0].base.unwrap()).await.unwrap(), 32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_both_sides_are_read_once_however_pages_of_all_kinds_take_turns() {
+    let world = World::new().await;
+    let fates = [Fate::Kept, Fate::Changed, Fate::Replaced, Fate::Changed].repeat(160);
+    let (packs, leaves, expected) = scene(&world, &fates).await;
+    let stored = stored(&packs.needed().packs);
+    world.read.store(0, Ordering::Relaxed);
+    assert!(read(&packs, &extents(leaves)).await.unwrap() == expected);
+    let read = world.read.load(Ordering::Relaxed);
+    assert!(read <= stored, "{read} bytes of {stored}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
