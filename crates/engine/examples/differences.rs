@@ -157,13 +157,17 @@ fn report(what: &str, frames: &[Frame], way: impl Fn(&Frame) -> Outcome<Cost>) -
     Ok(())
 }
 
+type Contexts = RefCell<(CCtx<'static>, DCtx<'static>)>;
+
+// One for each, as in a backup: a context that is used for large and small in turn is made anew again and again.
 thread_local! {
-    static CONTEXTS: RefCell<(CCtx<'static>, DCtx<'static>)> = RefCell::new((CCtx::create(), DCtx::create()));
+    static FRAMES: Contexts = RefCell::new((CCtx::create(), DCtx::create()));
+    static PAGES: Contexts = RefCell::new((CCtx::create(), DCtx::create()));
 }
 
 fn compress(raw: &[u8], level: i32) -> Outcome<Vec<u8>> {
     let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
-    CONTEXTS
+    FRAMES
         .with_borrow_mut(|(context, _)| context.compress(&mut packed, raw, level))
         .map_err(zstd_error)?;
     Ok(packed)
@@ -171,7 +175,7 @@ fn compress(raw: &[u8], level: i32) -> Outcome<Vec<u8>> {
 
 fn decompress(packed: &[u8], raw: usize) -> Outcome<Vec<u8>> {
     let mut again = Vec::with_capacity(raw);
-    CONTEXTS
+    FRAMES
         .with_borrow_mut(|(_, context)| context.decompress(&mut again, packed))
         .map_err(zstd_error)?;
     Ok(again)
@@ -262,7 +266,7 @@ fn each(frame: &Frame, level: i32, once_more: Option<i32>) -> Outcome<Cost> {
     let begun = Instant::now();
     let (mut slots, mut lengths, mut one) = (Vec::new(), Vec::new(), vec![0; 2 * PAGE]);
     for (page, base) in frame.pages.chunks(PAGE).zip(frame.bases.chunks(PAGE)) {
-        let length = CONTEXTS
+        let length = PAGES
             .with_borrow_mut(|(context, _)| context.compress_using_dict(&mut one[..], page, base, level))
             .map_err(zstd_error)?;
         slots.extend_from_slice(&one[..length]);
@@ -280,7 +284,7 @@ fn each(frame: &Frame, level: i32, once_more: Option<i32>) -> Outcome<Cost> {
     }[..];
     let mut again = vec![0; frame.pages.len()];
     for ((page, base), length) in again.chunks_mut(PAGE).zip(frame.bases.chunks(PAGE)).zip(lengths) {
-        CONTEXTS
+        PAGES
             .with_borrow_mut(|(_, context)| context.decompress_using_dict(page, &rest[..length], base))
             .map_err(zstd_error)?;
         rest = &rest[length..];
