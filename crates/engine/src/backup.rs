@@ -53,6 +53,25 @@ impl Default for Level {
     }
 }
 
+/// Whether pages that changed are stored as differences from what they were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    /// Where the earlier pages are near: they have to be read for it. A directory always is.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Difference {
+    fn is_made(self) -> bool {
+        self != Difference::Never
+    }
+}
+
 /// What a user may choose.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -62,6 +81,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Whether pages of which little else is used beside them are all written anew, and not only some.
     pub rebase: bool,
+    /// Whether pages that changed are stored as what turns their earlier version into them.
+    pub difference: Difference,
     /// Of the pages that are taken from the parent unread, how many of a hundred are read and compared all the same.
     pub audit: u8,
     /// How hard pages are compressed.

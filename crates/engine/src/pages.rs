@@ -34,7 +34,34 @@ pub(crate) struct Packs {
     repository: Repository,
     needed: Arc<Needed>,
     page_size: usize,
-    open: Mutex<BTreeMap<(u32, u32), Arc<PackReader>>>,
+    open: Mutex<Opened>,
+}
+
+/// Packs that are open, by source and number, each with when it was asked for last.
+#[derive(Default)]
+struct Opened {
+    packs: BTreeMap<(u32, u32), (u64, Arc<PackReader>)>,
+    asked: u64,
+}
+
+impl Opened {
+    fn get(&mut self, key: (u32, u32)) -> Option<Arc<PackReader>> {
+        self.asked += 1;
+        let (at, pack) = self.packs.get_mut(&key)?;
+        *at = self.asked;
+        Some(pack.clone())
+    }
+
+    /// Takes in a pack, in the place of the one that was asked for longest ago if there are too many.
+    fn put(&mut self, key: (u32, u32), pack: Arc<PackReader>) {
+        let oldest = self.packs.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key);
+        if self.packs.len() >= OPEN_PACKS
+            && let Some(oldest) = oldest
+        {
+            self.packs.remove(&oldest);
+        }
+        self.packs.insert(key, (self.asked, pack));
+    }
 }
 
 impl Packs {
@@ -54,10 +81,7 @@ impl Packs {
     }
 
     /// How many slots the frame of the page at `at` has.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for who builds leaves from those of a parent")
-    )]
+    #[cfg(test)]
     pub(crate) async fn frame_slots(&self, at: PageRef) -> Result<u32> {
         let pack = self.get(at.source, at.pack).await?;
         Ok(pack.slots(at.frame)?.count() as u32)
@@ -65,10 +89,7 @@ impl Packs {
 
     /// The slot `pages` behind `at`: where an extent goes on that is cut after so many pages. It may be the one behind a
     /// pack's last.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for who builds leaves from those of a parent")
-    )]
+    #[cfg(test)]
     pub(crate) async fn advance(&self, mut at: PageRef, mut pages: u32) -> Result<PageRef> {
         let pack = self.get(at.source, at.pack).await?;
         while pages > 0 {
@@ -86,8 +107,8 @@ impl Packs {
     /// The pack that a page reference means. Sources are by the numbers of the manifest's list.
     pub(crate) async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
         let mut open = self.open.lock().await;
-        if let Some(pack) = open.get(&(source, number)) {
-            return Ok(pack.clone());
+        if let Some(pack) = open.get((source, number)) {
+            return Ok(pack);
         }
         let sources = &self.needed.sources;
         let unknown = || repo::Error::Damaged {
@@ -100,10 +121,7 @@ impl Packs {
         let (pin, page_size) = (known.pin(), self.page_size);
         let pack = PackReader::ranged(&self.repository, &name, &pin, known.directory, page_size, unfold).await?;
         let pack = Arc::new(pack);
-        if open.len() >= OPEN_PACKS {
-            open.pop_first();
-        }
-        open.insert((source, number), pack.clone());
+        open.put((source, number), pack.clone());
         Ok(pack)
     }
 }
@@ -141,7 +159,6 @@ impl Pages {
 
     /// The whole page at `at`: what a difference is made against. Cheap for pages of a frame after one another, and for
     /// frames in ascending order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who makes differences"))]
     pub(crate) async fn base(&mut self, at: PageRef) -> Result<&[u8]> {
         let window = self.open(Holds::Pages, at).await?;
         Ok(self.windows[window].pages(at, 1)?)

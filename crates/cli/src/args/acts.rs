@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::restore::At;
 
 use super::{
-    values::{Compression, Named, Renamed, VerifyLevel, parse_rate},
+    values::{Compression, Difference, Named, Renamed, VerifyLevel, parse_rate},
     wal::Wal,
 };
 
@@ -137,6 +137,9 @@ pub(crate) struct Backup {
     /// Store anew what lies in objects of which little else is used, all of it at once
     #[arg(long)]
     pub(crate) rebase: bool,
+    /// Store changed pages as differences from what they were: auto, always, never
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) difference: Difference,
     /// Of the pages that the WAL says are unchanged, how many of a hundred are read and compared all the same
     #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) audit: u8,

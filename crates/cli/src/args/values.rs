@@ -52,6 +52,24 @@ impl FromStr for Compression {
     }
 }
 
+/// `--difference`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Difference(pub(crate) engine::backup::Difference);
+
+impl FromStr for Difference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Difference, String> {
+        use engine::backup::Difference::{Always, Auto, Never};
+        match text {
+            "auto" => Ok(Difference(Auto)),
+            "always" => Ok(Difference(Always)),
+            "never" => Ok(Difference(Never)),
+            _ => Err("it must be auto, always or never".into()),
+        }
+    }
+}
+
 /// `NAME=CONNINFO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {

@@ -23,6 +23,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
             _ => Wanted::Either,
         },
         rebase: args.rebase,
+        difference: args.difference.0,
         audit: args.audit,
         label: args.label,
         level: args

@@ -82,6 +82,7 @@ fn options(entry: &Entry, data_directory: Option<PathBuf>) -> Options {
     Options {
         wanted: engine::backup::Wanted::default(),
         rebase: false,
+        difference: engine::backup::Difference::default(),
         audit: 1,
         label: None,
         level: entry.compress.map(|level| level.0).unwrap_or_default(),

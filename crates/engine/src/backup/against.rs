@@ -8,7 +8,7 @@ use pgformat::{
     relation::RelationFile,
 };
 use repo::{
-    leaf::{Extent, LEAF_PAGES},
+    leaf::{Extent, LEAF_PAGES, PageRef},
     table::LeafSlot,
 };
 
@@ -16,6 +16,7 @@ use crate::{Error, Result, source::SourceFile};
 
 use super::{
     increment::{Known, KnownPage, ParentFile, joined},
+    packer::Placed,
     read::{READ_AGAIN, Reader, Run, Stored, check_pages},
     walk::unreadable,
 };
@@ -31,6 +32,8 @@ const STRETCH: u32 = 64;
 pub(super) enum Piece {
     /// Pages that were stored now.
     Stored(Run),
+    /// A page that was stored as what turns the base, which the parent has, into it.
+    Difference { at: Placed, base: PageRef },
     /// Pages that the parent has. By its numbers, as all that follows.
     Kept(Extent),
     /// A whole leaf that the parent has: where it stands, and what is in it.
@@ -212,7 +215,12 @@ impl Reader {
                 } else {
                     stored.pieces.extend(joined(&kept).map(Piece::Kept));
                     kept.clear();
-                    self.store(&bytes[from..to], stored).await?;
+                    let changed = Changed {
+                        acts: acts.get(run.clone()).unwrap_or_default(),
+                        theirs: theirs.get(run.start..run.end.min(theirs.len())).unwrap_or_default(),
+                        bytes: &bytes[from..to],
+                    };
+                    self.changed(known, &changed, stored).await?;
                 }
                 stored.bytes += (to - from) as u64;
             }
@@ -259,6 +267,37 @@ impl Reader {
         Ok(file.open.as_deref().unwrap_or(&super::read::Gone))
     }
 
+    /// Stores pages that changed: what turns the parent's into them where that is little, else as they are.
+    async fn changed(&mut self, known: &mut Known, changed: &Changed<'_>, stored: &mut Stored) -> Result<()> {
+        let page = self.rules.page_size;
+        let mut whole = 0..0;
+        for (number, bytes) in changed.bytes.chunks(page).enumerate() {
+            let at = number * page;
+            let base = changed.theirs.get(number).filter(|theirs| {
+                let moves = changed.acts.get(number) == Some(&Act::Move);
+                known.shared.differences && !moves && theirs.length == page
+            });
+            let placed = match base {
+                Some(theirs) => {
+                    let base = known.base(theirs).await?;
+                    self.packer.difference(bytes, base).await?
+                }
+                None => None,
+            };
+            let Some((theirs, at_difference)) = base.zip(placed) else {
+                whole.end = at + bytes.len();
+                continue;
+            };
+            self.store(&changed.bytes[whole.clone()], stored).await?;
+            stored.pieces.push(Piece::Difference {
+                at: at_difference,
+                base: theirs.whole(),
+            });
+            whole = at + bytes.len()..at + bytes.len();
+        }
+        self.store(&changed.bytes[whole], stored).await
+    }
+
     /// Puts pages into frames.
     async fn store(&mut self, mut bytes: &[u8], stored: &mut Stored) -> Result<()> {
         while !bytes.is_empty() {
@@ -271,6 +310,14 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Pages that changed, in a row.
+struct Changed<'a> {
+    acts: &'a [Act],
+    /// What the parent has of them; none for those past its end.
+    theirs: &'a [KnownPage],
+    bytes: &'a [u8],
 }
 
 /// A leaf to be read.

@@ -174,6 +174,13 @@ impl Assembler {
                     self.uses.pages(run.first, run.pages);
                     leaves.stored(run)
                 }
+                Piece::Difference { at, base } => {
+                    let source = our_number(base.source, &mut self.sources, &self.parents);
+                    let base = PageRef { source, ..*base };
+                    self.uses.pages(at.at, 1);
+                    self.uses.pages(base, 1);
+                    leaves.difference(*at, base)
+                }
                 Piece::Kept(extent) => {
                     let extent = self.ours(extent);
                     self.uses.extent(&extent);

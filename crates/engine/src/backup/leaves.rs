@@ -2,11 +2,11 @@
 
 use repo::{
     bytes_codec::Malformed,
-    leaf::{Extent, LEAF_PAGES, Leaf, LeafBuilder},
+    leaf::{Extent, InFrame, LEAF_PAGES, Leaf, LeafBuilder, PageRef},
     table::LeafSlot,
 };
 
-use super::read::Run;
+use super::{packer::Placed, read::Run};
 
 /// Takes the pieces of one file in order.
 #[derive(Debug, Default)]
@@ -33,6 +33,21 @@ impl Leaves {
             u32::MAX
         };
         self.open.append_in_frame(run.pages, run.first, slots)
+    }
+
+    /// Appends a page that is made of another.
+    pub(super) fn difference(&mut self, placed: Placed, base: PageRef) -> Added {
+        let slots = if placed.closed { placed.at.slot + 1 } else { u32::MAX };
+        let differences = InFrame {
+            first: placed.at,
+            frame_slots: slots,
+        };
+        // How many slots its frame has is not known here.
+        let bases = InFrame {
+            first: base,
+            frame_slots: u32::MAX,
+        };
+        self.open.append_differences(1, differences, bases)
     }
 
     /// Appends pages that the parent has.

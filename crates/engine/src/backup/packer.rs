@@ -102,7 +102,6 @@ impl Packer {
 
     /// Stores what turns `base` into `page`, both as they are or shall be on disk, if that is less than half a page; else
     /// nothing, and the page is to be stored whole. Neither changes what [`Packer::room`] said.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who reads incrementally"))]
     pub(super) async fn difference(&mut self, page: &[u8], base: &[u8]) -> Result<Option<Placed>> {
         let differences = match &mut self.differences {
             Some(differences) => differences,

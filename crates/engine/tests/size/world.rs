@@ -129,6 +129,7 @@ impl World {
             jobs,
             wanted: backup::Wanted::default(),
             rebase: false,
+            difference: backup::Difference::default(),
             audit: 1,
             max_rate: None,
             data_directory: None,

@@ -91,6 +91,7 @@ impl World {
             jobs: 2,
             wanted: backup::Wanted::default(),
             rebase: false,
+            difference: backup::Difference::default(),
             audit: 1,
             max_rate: None,
             data_directory: Some(cluster.data_dir().to_path_buf()),

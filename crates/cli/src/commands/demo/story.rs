@@ -161,6 +161,7 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         jobs: jobs(None, None),
         wanted: backup::Wanted::default(),
         rebase: false,
+        difference: backup::Difference::default(),
         audit: 1,
         max_rate: None,
         data_directory: None,

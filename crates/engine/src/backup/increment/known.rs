@@ -29,6 +29,8 @@ pub(in crate::backup) struct Shared {
     pub(in crate::backup) seed: u64,
     /// How many of a hundred.
     pub(in crate::backup) audit: u8,
+    /// Whether pages that changed are stored as what turns the parent's into them.
+    pub(in crate::backup) differences: bool,
     /// Packs of which so little is used that the rest of their pages is written anew: source and number.
     pub(in crate::backup) moving: BTreeSet<(u32, u32)>,
 }
@@ -43,6 +45,13 @@ pub(in crate::backup) struct KnownPage {
     pub(in crate::backup) base: Option<PageRef>,
     /// Which extent of its leaf it is in.
     extent: usize,
+}
+
+impl KnownPage {
+    /// The whole page that it is, or that it is made of.
+    pub(in crate::backup) fn whole(&self) -> PageRef {
+        self.base.unwrap_or(self.at)
+    }
 }
 
 /// One reader's view of the parent.
@@ -175,6 +184,11 @@ impl Known {
         let pack = self.shared.packs.get(at.source, at.pack).await?;
         self.pack = Some((key, pack.clone()));
         Ok(pack)
+    }
+
+    /// The bytes of the whole page that a page is, or is made of: what its next version is compared with.
+    pub(in crate::backup) async fn base(&mut self, page: &KnownPage) -> Result<&[u8]> {
+        self.pages.base(page.whole()).await
     }
 
     /// The bytes of one page.
