@@ -20,12 +20,12 @@ use crate::{
     event::Context,
     list,
     rate::Rate,
-    server::{LiveServer, RunningBackup, Server, Started, Stopped},
+    server::{LiveServer, RunningBackup, Server, SqlServer, Started, Stopped},
     workers::{died, watched},
 };
 
 use super::{
-    Options, Plan, Summary,
+    Options, Plan, Reader, Summary,
     assemble::{Assembled, Assembler},
     begin::{begin, check_generation, reason},
     control,
@@ -48,8 +48,14 @@ pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, option
     context.step("start", "looking at the server");
     let facts = server.facts().await?;
     check_generation(opened, facts.system_identifier).await?;
-    let plan = preflight::plan(context, facts, options).await?;
-    run_with(context, opened, &server, plan, options).await
+    let plan = preflight::plan(context, &server, facts, options).await?;
+    match options.reader {
+        Reader::Local => run_with(context, opened, &server, plan, options).await,
+        Reader::Sql => {
+            let server = SqlServer::new(server, &plan.facts, &context.runtime);
+            run_with(context, opened, &server, plan, options).await
+        }
+    }
 }
 
 /// Backs up `server` as planned.

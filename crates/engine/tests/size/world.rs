@@ -126,6 +126,7 @@ impl World {
             level,
             jobs,
             max_rate: None,
+            reader: Default::default(),
             data_directory: None,
         };
         backup::run_with(&self.context, &opened, &server, plan, &options)
