@@ -24,7 +24,7 @@ use super::{LiveServer, ReservedWal, RunningBackup, Server, ServerFacts, WalEven
 
 /// Read at once.
 const CHUNK: u32 = 1 << 20;
-/// How often a server that has written nothing is asked again: a backup at rest costs it five questions a second.
+/// How often a server is asked how far its WAL reaches, once all before was read.
 const POLL: Duration = Duration::from_millis(200);
 /// No history file comes near it: a promotion takes some fifty bytes.
 const HISTORY_BYTES: u32 = 1 << 20;
@@ -116,6 +116,7 @@ impl ReservedWal for Reserved {
             timeline,
             at: start,
             flushed: Lsn(0),
+            rested: true,
         }))
     }
 }
@@ -129,6 +130,8 @@ struct Feed {
     at: Lsn,
     /// How far WAL can be read, as last heard.
     flushed: Lsn,
+    /// Whether some time has passed since it was asked; else each commit would cost two questions.
+    rested: bool,
 }
 
 #[async_trait]
@@ -136,10 +139,12 @@ impl WalFeed for Feed {
     async fn next(&mut self) -> Result<WalEvent> {
         // Cancelled anywhere, it has moved on nowhere: `at` changes at the end, and `flushed` is only learnt.
         while self.flushed <= self.at {
-            self.flushed = self.session.flushed().await?;
-            if self.flushed <= self.at {
+            if !self.rested {
                 self.clock.sleep(POLL).await;
+                self.rested = true;
             }
+            self.flushed = self.session.flushed().await?;
+            self.rested = false;
         }
         let size = self.wal.segment_size;
         let offset = size.offset_of(self.at);

@@ -86,7 +86,7 @@ impl World {
             level: Level::Zstd(1),
             jobs: 2,
             max_rate: None,
-            reader: Default::default(),
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         let server = self.cluster.server(&process.runtime());

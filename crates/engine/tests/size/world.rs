@@ -126,7 +126,7 @@ impl World {
             level,
             jobs,
             max_rate: None,
-            reader: Default::default(),
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         backup::run_with(&self.context, &opened, &server, plan, &options)

@@ -90,7 +90,7 @@ impl World {
             level: Level::default(),
             jobs: 2,
             max_rate: None,
-            reader: Default::default(),
+            reader: engine::backup::Reader::Local,
             data_directory: Some(cluster.data_dir().to_path_buf()),
         }
     }

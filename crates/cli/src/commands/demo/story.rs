@@ -160,7 +160,7 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         level: backup::Level::default(),
         jobs: jobs(None, None),
         max_rate: None,
-        reader: Default::default(),
+        reader: backup::Reader::Local,
         data_directory: None,
     };
     Ok(backup::run(&run.context, opened, server, &options).await?)
