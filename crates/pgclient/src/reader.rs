@@ -10,6 +10,8 @@ mod session;
 pub use pool::FileReader;
 pub use session::FileSession;
 
+use crate::{Result, connect::Session};
+
 /// What stands at a path, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -47,3 +49,19 @@ pub struct Instance {
     /// When the server was started, microseconds since 1970-01-01 UTC by its own clock.
     pub started_micros: i64,
 }
+
+impl Instance {
+    /// Asks the server behind `session`.
+    pub async fn of(session: &Session) -> Result<Instance> {
+        let row = session.query_one("ask which server answers", INSTANCE, &[]).await?;
+        Ok(Instance {
+            // SQL has no unsigned integers: the same 64 bits, printed as signed.
+            system_identifier: session.cell::<i64>(&row, 0)?.cast_unsigned(),
+            started_micros: session.cell(&row, 1)?,
+        })
+    }
+}
+
+const INSTANCE: &str = "SELECT system_identifier, \
+     (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
+     FROM pg_catalog.pg_control_system()";

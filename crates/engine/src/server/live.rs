@@ -187,6 +187,9 @@ impl Server for LiveServer {
         if let Some(seen) = self.seen.get() {
             same_server(seen, session.system_identifier().await?)?;
         }
+        if self.files.get().is_some() {
+            self.same_instance(Instance::of(session.session()).await?)?;
+        }
         Ok(Box::new(Running { session, started }))
     }
 

@@ -35,9 +35,7 @@ const READ: &str = "SELECT pg_catalog.pg_read_binary_file( \
 const LINK: &str =
     "SELECT pg_catalog.convert_to(pg_catalog.pg_tablespace_location($1), pg_catalog.getdatabaseencoding())";
 const FLUSHED: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text";
-const INSTANCE: &str = "SELECT system_identifier, \
-     (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8, \
-     pg_catalog.current_setting('data_directory_mode') FROM pg_catalog.pg_control_system()";
+const MODE: &str = "SELECT pg_catalog.current_setting('data_directory_mode')";
 
 /// `undefined_file`: no such file or directory.
 const NO_FILE: &str = "58P01";
@@ -64,13 +62,9 @@ impl FileSession {
     pub async fn connect(conninfo: &Conninfo) -> Result<FileSession> {
         let session = Session::connect(conninfo).await?;
         pooler::refuse(&session).await?;
-        let row = session.query_one("ask which server answers", INSTANCE, &[]).await?;
-        let mode: String = session.cell(&row, 2)?;
-        let instance = Instance {
-            // SQL has no unsigned integers: the same 64 bits, printed as signed.
-            system_identifier: session.cell::<i64>(&row, 0)?.cast_unsigned(),
-            started_micros: session.cell(&row, 1)?,
-        };
+        let instance = Instance::of(&session).await?;
+        let row = session.query_one("ask for the mode of directories", MODE, &[]).await?;
+        let mode: String = session.cell(&row, 0)?;
         let mode =
             u32::from_str_radix(&mode, 8).map_err(|_| session.unexpected(format!("{mode} as data_directory_mode")))?;
         Ok(FileSession {
