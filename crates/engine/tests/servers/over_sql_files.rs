@@ -155,3 +155,44 @@ async fn names_that_are_not_ascii_come_back_byte_for_byte() {
     let restored = world.restore(&world.request("restored")).await;
     assert_eq!(fs::read(restored.to.join(name)).unwrap(), b"in Latin 1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_thousands_of_files_costs_a_few_questions() {
+    const FILES: usize = 5000;
+    let source = TestCluster::new(Major::V15, durable()).await;
+    let pile = source.data_dir().join("pile");
+    fs::create_dir(&pile).unwrap();
+    for number in 0..FILES {
+        fs::write(pile.join(format!("file {number}")), vec![b'x'; number % 7]).unwrap();
+    }
+    give_to_server_user(&pile);
+    sql(&source, "CREATE DATABASE counted").await;
+    let conninfo = poor(&source).await.with_dbname("counted");
+    let session = source.session_in("counted").await;
+    let grants = engine::pgclient::catalog::grants_for_reader(Major::V15, conninfo.user());
+    session.execute("grant", &grants).await.unwrap();
+    session.close().await;
+    let asked = "SELECT xact_commit FROM pg_catalog.pg_stat_database WHERE datname = 'counted'";
+    // Whoever leaves adds up first what it did.
+    let gone = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE datname = 'counted'";
+    let count = async || {
+        while value(&source, gone).await != "0" {}
+        value(&source, asked).await.parse::<usize>().unwrap()
+    };
+    let before = count().await;
+    let directory = SqlDirectory::new(FileReader::connect(&conninfo, 2).await.unwrap());
+    directory.list(b"").unwrap().unwrap();
+    let names = directory.list(b"pile").unwrap().unwrap();
+    assert_eq!(names.len(), FILES);
+    for (name, _) in names.iter() {
+        let stat = directory.stat(&[b"pile/", name].concat()).unwrap().unwrap();
+        let number: usize = std::str::from_utf8(&name[5..]).unwrap().parse().unwrap();
+        assert_eq!(stat.size as usize, number % 7);
+    }
+    // One that was passed is forgotten when another is gone through: what stands above is not.
+    directory.list(b"global").unwrap().unwrap();
+    directory.stat(b"PG_VERSION").unwrap().unwrap();
+    drop(directory);
+    let questions = count().await - before;
+    assert!(questions < 60, "{questions} questions for {FILES} files");
+}
