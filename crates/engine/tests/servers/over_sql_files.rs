@@ -67,7 +67,17 @@ fn content(source: &dyn Source, path: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_shows_every_file_of_a_data_directory_as_it_is() {
     for major in majors_to_test() {
-        let source = TestCluster::new(major, durable_with(&["autovacuum = off"])).await;
+        let mut lines = vec!["autovacuum = off"];
+        lines.extend((major >= Major::V15).then_some("allow_in_place_tablespaces = on"));
+        let source = TestCluster::new(major, durable_with(&lines)).await;
+        if major >= Major::V15 {
+            sql(&source, "CREATE TABLESPACE in_place LOCATION ''").await;
+            sql(
+                &source,
+                "CREATE TABLE public.small TABLESPACE in_place AS SELECT 1 AS i",
+            )
+            .await;
+        }
         let space = directory_beside(&source, "a space");
         sql(
             &source,
