@@ -72,6 +72,17 @@ impl Difference {
     }
 }
 
+/// How the files of a server are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reader {
+    /// As files of this machine.
+    #[default]
+    Local,
+    /// Through SQL, over as many connections as there are readers, by rights to execute functions alone.
+    Sql,
+}
+
 /// What a user may choose.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -91,7 +102,9 @@ pub struct Options {
     pub jobs: usize,
     /// The most bytes to read in a second.
     pub max_rate: Option<u64>,
-    /// Where the data directory is on this machine; `None`: where the server says.
+    /// How the server's files are read.
+    pub reader: Reader,
+    /// Where the data directory is on this machine; `None`: where the server says. Means nothing through SQL.
     pub data_directory: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::restore::At;
 
 use super::{
-    values::{Compression, Difference, Named, Renamed, VerifyLevel, parse_rate},
+    values::{Compression, Difference, Named, Reader, Renamed, VerifyLevel, parse_rate},
     wal::Wal,
 };
 
@@ -102,7 +102,7 @@ pub(crate) struct Point {
 /// `lastgood doctor`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lastgood doctor\n  lastgood doctor shop\n  \
-    lastgood doctor 'host=db1 user=postgres'")]
+    lastgood doctor 'host=db1 user=postgres'\n  lastgood doctor 'host=db1 user=backup' --reader sql")]
 pub(crate) struct Doctor {
     /// A configured database or a connection string; all of them if not given
     #[arg(value_name = "NAME|CONNINFO")]
@@ -110,6 +110,15 @@ pub(crate) struct Doctor {
     /// The directory of PostgreSQL's programs
     #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
     pub(crate) postgres: Option<PathBuf>,
+    /// How the server's files are read: local, or sql where this machine does not see them [default: local]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "LASTGOOD_READER",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub(crate) reader: Option<Reader>,
     /// Where the server's data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,
@@ -119,7 +128,8 @@ pub(crate) struct Doctor {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lastgood backup shop\n  lastgood backup shop --label 'before the migration'\n  \
-    lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key"
+    lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key\n  \
+    lastgood backup shop --reader sql"
 )]
 pub(crate) struct Backup {
     /// A configured database or a connection string
@@ -152,6 +162,15 @@ pub(crate) struct Backup {
     /// The most bytes to read in a second, such as 50M or 1G
     #[arg(long, value_name = "RATE", env = "LASTGOOD_MAX_RATE", hide_env = true, value_parser = parse_rate)]
     pub(crate) max_rate: Option<u64>,
+    /// How the server's files are read: local, or sql where this machine does not see them [default: local]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "LASTGOOD_READER",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub(crate) reader: Option<Reader>,
     /// Where the server's data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,

@@ -34,6 +34,25 @@ pub(crate) enum VerifyLevel {
     Restore,
 }
 
+/// `--reader` and `reader`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reader {
+    /// As files of this machine.
+    Local,
+    /// Through SQL, by rights to execute functions alone.
+    Sql,
+}
+
+impl From<Reader> for engine::backup::Reader {
+    fn from(reader: Reader) -> engine::backup::Reader {
+        match reader {
+            Reader::Local => engine::backup::Reader::Local,
+            Reader::Sql => engine::backup::Reader::Sql,
+        }
+    }
+}
+
 /// `--compress` and `compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compression(pub(crate) Level);

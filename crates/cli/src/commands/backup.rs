@@ -33,6 +33,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
             .unwrap_or_default(),
         jobs: jobs(args.jobs, target.entry.jobs),
         max_rate: args.max_rate.or(target.entry.max_rate),
+        reader: args.reader.or(target.entry.reader).map(Into::into).unwrap_or_default(),
         data_directory: data_directory.or_else(|| target.entry.data_directory.clone()),
     };
     let opened = engine::database::open(&run.context, &target.database()?).await?;

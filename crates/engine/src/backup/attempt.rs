@@ -10,11 +10,11 @@ use crate::{
     Error, Result,
     database::Opened,
     event::Context,
-    server::{LiveServer, Server},
+    server::{LiveServer, Server, SqlServer},
 };
 
 use super::{
-    Options, Plan, Summary,
+    Options, Plan, Reader, Summary,
     against::UNSOUND,
     base::Base,
     begin::{begin, check_generation, reason},
@@ -31,8 +31,14 @@ pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, option
     context.step("start", "looking at the server");
     let facts = server.facts().await?;
     check_generation(opened, facts.system_identifier).await?;
-    let plan = preflight::plan(context, facts, options).await?;
-    run_with(context, opened, &server, plan, options).await
+    let plan = preflight::plan(context, &server, facts, options).await?;
+    match options.reader {
+        Reader::Local => run_with(context, opened, &server, plan, options).await,
+        Reader::Sql => {
+            let server = SqlServer::new(server, &plan.facts, &context.runtime);
+            run_with(context, opened, &server, plan, options).await
+        }
+    }
 }
 
 /// Backs up `server` as planned.

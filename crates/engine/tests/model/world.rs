@@ -90,6 +90,7 @@ impl World {
             difference: backup::Difference::default(),
             audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         let server = self.cluster.server(&process.runtime());

@@ -14,6 +14,8 @@ mod full_disk;
 mod interruptions;
 mod layout;
 mod load;
+mod over_sql;
+mod over_sql_files;
 mod page_errors;
 mod piles;
 mod refusals;

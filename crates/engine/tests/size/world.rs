@@ -132,6 +132,7 @@ impl World {
             difference: backup::Difference::default(),
             audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         backup::run_with(&self.context, &opened, &server, plan, &options)

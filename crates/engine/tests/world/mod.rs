@@ -94,6 +94,7 @@ impl World {
             difference: backup::Difference::default(),
             audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: Some(cluster.data_dir().to_path_buf()),
         }
     }

@@ -164,6 +164,7 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         difference: backup::Difference::default(),
         audit: 1,
         max_rate: None,
+        reader: backup::Reader::Local,
         data_directory: None,
     };
     Ok(backup::run(&run.context, opened, server, &options).await?)
