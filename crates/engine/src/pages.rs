@@ -1,5 +1,9 @@
 //! Gets pages out of packs: opens packs once, reads ahead where pages lie in a row, opens each frame once.
 
+mod known;
+
+pub(crate) use known::Known;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_lock::Mutex;
@@ -72,6 +76,8 @@ pub(crate) struct Pages {
     raw: Vec<u8>,
     pack: Option<((u32, u32), Arc<PackReader>)>,
     ahead: Ahead,
+    /// Sealed bytes of frames that were fetched so far.
+    fetched: u64,
 }
 
 /// Sealed frames `from` and on, back to back.
@@ -94,6 +100,7 @@ impl Pages {
             raw: Vec::new(),
             pack: None,
             ahead: Ahead::default(),
+            fetched: 0,
         })
     }
 
@@ -173,6 +180,7 @@ impl Pages {
             until += 1;
         }
         let sealed = pack.fetch(&self.packs.repository, frame, until - frame).await?;
+        self.fetched += sealed.len() as u64;
         self.ahead = Ahead {
             pack: key,
             from: frame,
