@@ -1,4 +1,4 @@
-//! `lastgood restore`: shows the plan, then brings the database back into a new directory.
+//! `lastgood restore`: shows the plan, then brings the database back into a new directory, or onto an old one.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
@@ -55,12 +55,14 @@ fn confirm(plan: &Plan, json: bool) -> Result<()> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if json || !stdin.is_terminal() || !stderr.is_terminal() {
         return match &plan.delta {
-            Some(delta) if delta.overwrites() => Err(engine::Error::Refused {
-                code: "not-confirmed",
-                what: format!("this delta restore would write over {}, and there is nobody to ask", plan.to.display()),
-                hint: "Look at the plan (--plan), then add --yes.".into(),
-            }
-            .into()),
+            Some(delta) if delta.overwrites() => Err(Error::refused(
+                "not-confirmed",
+                format!(
+                    "this restore would write over {}, and there is nobody to ask",
+                    plan.to.display()
+                ),
+                "Look at the plan (--plan), then add --yes.",
+            )),
             _ => Ok(()),
         };
     }

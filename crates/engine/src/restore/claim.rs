@@ -88,7 +88,11 @@ impl Claim {
         let directory = open(path);
         let metadata = directory.and_then(|directory| {
             let metadata = directory.metadata().at("look at", path)?;
-            let lock = OpenOptions::new().write(true).custom_flags(no_follow()).open(&mark).at("open", &mark)?;
+            let lock = OpenOptions::new()
+                .write(true)
+                .custom_flags(no_follow())
+                .open(&mark)
+                .at("open", &mark)?;
             mark::hold(&lock, path)?;
             Ok((directory, metadata, lock))
         });

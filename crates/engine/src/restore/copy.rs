@@ -24,8 +24,8 @@ use crate::{
 };
 
 use super::{
-    inline::no_follow,
     delta::{self, Patcher, Totals},
+    inline::no_follow,
     owner::{self, Ids},
     place::below,
     plan::TablespacePlan,
@@ -216,6 +216,7 @@ impl Handler for Writer {
 pub(super) fn create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options
+        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)

@@ -96,11 +96,22 @@ impl DeltaPlan {
         ));
         lines.push(match self.removes.len() {
             0 => "removes   nothing: the backup has all that is there".into(),
-            count => format!("removes   {count} files and directories ({} bytes) that the backup does not have:", self.removes_bytes),
+            count => format!(
+                "removes   {count} files and directories ({} bytes) that the backup does not have:",
+                self.removes_bytes
+            ),
         });
-        lines.extend(self.removes.iter().take(SHOWN).map(|path| format!("          {}", path.display())));
+        lines.extend(
+            self.removes
+                .iter()
+                .take(SHOWN)
+                .map(|path| format!("          {}", path.display())),
+        );
         if self.removes.len() > SHOWN {
-            lines.push(format!("          and {} more (--plan --json names all)", self.removes.len() - SHOWN));
+            lines.push(format!(
+                "          and {} more (--plan --json names all)",
+                self.removes.len() - SHOWN
+            ));
         }
         if let Some(link) = &self.pg_wal_link {
             lines.push(format!(
@@ -121,7 +132,9 @@ impl DeltaPlan {
 
 /// Looks at what is there, and whether what is to come has room.
 pub(super) async fn complete(context: &Context, opened: &Opened, mut plan: Plan) -> Result<Plan> {
-    let Some(delta) = plan.delta.take() else { return Ok(plan) };
+    let Some(delta) = plan.delta.take() else {
+        return Ok(plan);
+    };
     context.step("plan", "comparing the directory with the backup's list of files");
     let found = survey(context, opened, &plan).await?;
     let mut wanted = Vec::new();
@@ -198,10 +211,25 @@ pub(super) async fn begin(context: &Context, opened: &Opened, plan: &Plan, delta
     }
 }
 
-async fn last_look(context: &Context, opened: &Opened, plan: &Plan, delta: &DeltaPlan, claim: &Claim) -> Result<Survey> {
+async fn last_look(
+    context: &Context,
+    opened: &Opened,
+    plan: &Plan,
+    delta: &DeltaPlan,
+    claim: &Claim,
+) -> Result<Survey> {
     let found = survey(context, opened, plan).await?;
-    let known: BTreeSet<&Path> = delta.removes.iter().chain(&delta.removes_wal).map(|path| &**path).collect();
-    let news = found.foreign.iter().chain(&found.wal).find(|path| !known.contains(&***path));
+    let known: BTreeSet<&Path> = delta
+        .removes
+        .iter()
+        .chain(&delta.removes_wal)
+        .map(|path| &**path)
+        .collect();
+    let news = found
+        .foreign
+        .iter()
+        .chain(&found.wal)
+        .find(|path| !known.contains(&***path));
     if let Some(news) = news {
         return Err(changed(&plan.to.join(news)));
     }
@@ -221,13 +249,21 @@ fn remove(plan: &Plan, found: &Survey) -> Result<u64> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             found => found.at("look at", &path)?,
         };
-        let gone = if metadata.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
+        let gone = if metadata.is_dir() {
+            std::fs::remove_dir(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
         gone.at("remove", &path)?;
         removed += 1;
     }
     let hidden = plan.to.join(HIDDEN);
     match std::fs::remove_file(&hidden) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) => {}
         gone => gone.at("remove", &hidden)?,
     }
     Ok(removed)

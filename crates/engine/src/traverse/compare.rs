@@ -64,7 +64,9 @@ impl Reading {
             }
             let page_size = self.page_size as usize;
             let start = (entry.first_leaf + number as u64) * u64::from(leaf::LEAF_PAGES) * u64::from(self.page_size);
-            let end = entry.size.min(start + room.known.len() as u64 * u64::from(self.page_size));
+            let end = entry
+                .size
+                .min(start + room.known.len() as u64 * u64::from(self.page_size));
             let mut at = start;
             while at < end {
                 let length = ((end - at) as usize).min(PIECE_BYTES);
@@ -74,8 +76,16 @@ impl Reading {
                     length,
                     page_size,
                 };
-                self.piece(&piece, &begun, &mut room, &mut local, &mut put, &mut handled, &mut compared)
-                    .await?;
+                self.piece(
+                    &piece,
+                    &begun,
+                    &mut room,
+                    &mut local,
+                    &mut put,
+                    &mut handled,
+                    &mut compared,
+                )
+                .await?;
                 at += length as u64;
             }
         }
@@ -84,7 +94,10 @@ impl Reading {
         Ok((handled, compared))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one step of the loop above, which keeps all of this")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one step of the loop above, which keeps all of this"
+    )]
     async fn piece(
         &mut self,
         piece: &Piece,
@@ -141,7 +154,9 @@ impl Reading {
                 .read(&extent, |content| {
                     let room = bytes.get_mut(filled..filled + content.len());
                     let room = room.filter(|_| filled + content.len() <= to);
-                    let Some(room) = room else { return Err(misfit(&known[first])) };
+                    let Some(room) = room else {
+                        return Err(misfit(&known[first]));
+                    };
                     room.copy_from_slice(content);
                     filled += content.len();
                     Ok(())
@@ -185,7 +200,11 @@ fn run(wanted: &[usize], next: usize, known: &[Known], begun: &[Begun]) -> Optio
     let same = |(number, page): (usize, &usize)| {
         *page == first + number && *page < end && known[*page].at.frame == known[first].at.frame
     };
-    let pages = wanted[next..].iter().enumerate().take_while(|one| same((one.0, one.1))).count();
+    let pages = wanted[next..]
+        .iter()
+        .enumerate()
+        .take_while(|one| same((one.0, one.1)))
+        .count();
     Some(Run { extent, pages })
 }
 
@@ -204,7 +223,10 @@ fn until(wanted: &[usize], known: &[Known]) -> u32 {
 }
 
 fn misfit(known: &Known) -> crate::Error {
-    let what = format!("the pages of frame {} of pack {} are not as long as the file has them", known.at.frame, known.at.pack);
+    let what = format!(
+        "the pages of frame {} of pack {} are not as long as the file has them",
+        known.at.frame, known.at.pack
+    );
     repo::Error::Damaged {
         name: "a pack".into(),
         what,

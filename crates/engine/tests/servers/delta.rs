@@ -29,7 +29,14 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, Seen> {
     while let Some(path) = open.pop() {
         let metadata = fs::symlink_metadata(&path).unwrap();
         let relative = path.strip_prefix(root).unwrap().to_path_buf();
-        let made_now = ["pg_wal", "backup_", "recovery.signal", "postgresql.auto.conf", "global/pg_control"];
+        let made_now = [
+            "pg_wal",
+            "backup_",
+            "tablespace_map",
+            "recovery.signal",
+            "postgresql.auto.conf",
+            "global/pg_control",
+        ];
         let timed = metadata.is_file() && !made_now.iter().any(|name| relative.to_string_lossy().starts_with(name));
         let content = if metadata.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
@@ -40,7 +47,10 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, Seen> {
             blake3::hash(&fs::read(&path).unwrap()).as_bytes().to_vec()
         };
         let time = timed.then(|| (metadata.mtime(), metadata.mtime_nsec()));
-        found.insert(relative, (metadata.mode(), metadata.uid(), metadata.gid(), time, content));
+        found.insert(
+            relative,
+            (metadata.mode(), metadata.uid(), metadata.gid(), time, content),
+        );
     }
     found
 }
@@ -50,7 +60,12 @@ pub(crate) fn assert_same(found: &BTreeMap<PathBuf, Seen>, expected: &BTreeMap<P
         (found.get(path) != Some(seen)).then(|| format!("{path:?}: {:?} instead of {seen:?}", found.get(path)))
     };
     let mut wrong: Vec<String> = expected.iter().filter_map(differ).collect();
-    wrong.extend(found.keys().filter(|path| !expected.contains_key(*path)).map(|path| format!("{path:?} is left")));
+    wrong.extend(
+        found
+            .keys()
+            .filter(|path| !expected.contains_key(*path))
+            .map(|path| format!("{path:?} is left")),
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -64,7 +79,9 @@ impl World {
         let opened = self.open().await;
         let plan = restore::plan(&self.context, &opened, &request).await.unwrap();
         self.heard.0.lock().unwrap().clear();
-        let restored = restore::run(&self.context, &opened, &request, plan.clone()).await.unwrap();
+        let restored = restore::run(&self.context, &opened, &request, plan.clone())
+            .await
+            .unwrap();
         let heard = self.heard.0.lock().unwrap();
         let steps: Vec<&str> = heard
             .iter()
@@ -82,7 +99,11 @@ impl World {
 async fn source(major: Major) -> (TestCluster, PathBuf) {
     let source = TestCluster::new(major, durable()).await;
     let space = directory_beside(&source, "space");
-    sql(&source, &format!("CREATE TABLESPACE space LOCATION '{}'", space.display())).await;
+    sql(
+        &source,
+        &format!("CREATE TABLESPACE space LOCATION '{}'", space.display()),
+    )
+    .await;
     for (name, place) in [("inside", "pg_default"), ("outside", "space")] {
         sql(
             &source,
@@ -92,7 +113,11 @@ async fn source(major: Major) -> (TestCluster, PathBuf) {
             ),
         )
         .await;
-        sql(&source, &format!("CREATE INDEX ON public.{name} (i) TABLESPACE {place}")).await;
+        sql(
+            &source,
+            &format!("CREATE INDEX ON public.{name} (i) TABLESPACE {place}"),
+        )
+        .await;
     }
     (source, space)
 }
@@ -135,7 +160,11 @@ async fn what_a_delta_restore_leaves_is_what_a_full_one_makes() {
         );
         sql(&server, &statements).await;
     }
-    sql(&server, "CREATE TABLE public.foreign AS SELECT 1 AS one; CREATE UNLOGGED TABLE public.unlogged (i int)").await;
+    sql(
+        &server,
+        "CREATE TABLE public.foreign AS SELECT 1 AS one; CREATE UNLOGGED TABLE public.unlogged (i int)",
+    )
+    .await;
     server.stop().await;
     // Kinds in each other's place, files cut, gone and longer, another cluster's folder in the tablespace.
     fs::write(full.to.join("notes \u{e9}"), "x").unwrap();
@@ -152,7 +181,12 @@ async fn what_a_delta_restore_leaves_is_what_a_full_one_makes() {
     fs::remove_dir(full.to.join("pg_serial")).unwrap();
     fs::write(full.to.join("pg_serial"), "no directory").unwrap();
     fs::remove_file(full.to.join("base/1/1255")).unwrap();
-    fs::OpenOptions::new().write(true).open(full.to.join("base/1/1259")).unwrap().set_len(5000).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(full.to.join("base/1/1259"))
+        .unwrap()
+        .set_len(5000)
+        .unwrap();
     fs::create_dir(moved.join("PG_14_202107181")).unwrap();
     fs::write(moved.join("PG_14_202107181/1"), "another cluster's").unwrap();
     let linked = (full.to.join("base/1/2619"), world.target("other name"));
@@ -164,11 +198,26 @@ async fn what_a_delta_restore_leaves_is_what_a_full_one_makes() {
     check_small(&delta, &restored, 5);
     assert!(delta.pages_written > 20, "{delta:?}");
     let removes: Vec<String> = planned.removes.iter().map(|path| path.display().to_string()).collect();
-    for name in ["notes \u{e9}", "base/99999", "base/99999/deep/1", "base/1/PG_VERSION", "pg_ident.conf/inner", "pg_serial"] {
-        assert!(removes.iter().any(|removed| removed == name), "{name} is not in {removes:?}");
+    for name in [
+        "notes \u{e9}",
+        "base/99999",
+        "base/99999/deep/1",
+        "base/1/PG_VERSION",
+        "pg_ident.conf/inner",
+        "pg_serial",
+    ] {
+        assert!(
+            removes.iter().any(|removed| removed == name),
+            "{name} is not in {removes:?}"
+        );
     }
     let silent = ["backup_manifest", "recovery.signal", "PG_14", "pg_wal/"];
-    assert!(!removes.iter().any(|removed| silent.iter().any(|name| removed.contains(name))), "{removes:?}");
+    assert!(
+        !removes
+            .iter()
+            .any(|removed| silent.iter().any(|name| removed.contains(name))),
+        "{removes:?}"
+    );
     assert!(planned.removes_wal.iter().any(|path| path.starts_with("pg_wal")));
     assert!(delta.removed >= (planned.removes.len() + planned.removes_wal.len()) as u64);
 
@@ -192,7 +241,11 @@ async fn a_crashed_original_is_brought_back_in_its_place_with_its_tablespace() {
     let before = row_digests(&source.conninfo()).await;
     let world = World::new().await;
     world.backup(&source).await;
-    sql(&source, "UPDATE public.outside SET word = 'lost' WHERE i < 1000; DROP TABLE public.inside").await;
+    sql(
+        &source,
+        "UPDATE public.outside SET word = 'lost' WHERE i < 1000; DROP TABLE public.inside",
+    )
+    .await;
     source.crash().await;
     // pg_wal on a disk of its own: the link goes, what it leads to stays.
     let wal = world.target("wal");
@@ -207,11 +260,22 @@ async fn a_crashed_original_is_brought_back_in_its_place_with_its_tablespace() {
     assert_eq!(plan.tablespaces[0].to, space);
     let planned = plan.delta.unwrap();
     assert_eq!(planned.pg_wal_link.as_deref(), Some(&*wal));
-    assert!(planned.removes.contains(&"postmaster.pid".into()), "{:?}", planned.removes);
+    assert!(
+        planned.removes.contains(&"postmaster.pid".into()),
+        "{:?}",
+        planned.removes
+    );
     let delta = restored.delta.unwrap();
     // One of the two tables is gone and comes back whole.
-    assert!(delta.bytes_fetched < restored.bytes / 3 && delta.pages_written < delta.pages_compared / 2, "{delta:?}");
-    assert!(!fs::symlink_metadata(source.data_dir().join("pg_wal")).unwrap().is_symlink());
+    assert!(
+        delta.bytes_fetched < restored.bytes / 3 && delta.pages_written < delta.pages_compared / 2,
+        "{delta:?}"
+    );
+    assert!(
+        !fs::symlink_metadata(source.data_dir().join("pg_wal"))
+            .unwrap()
+            .is_symlink()
+    );
     assert_same(&tree(&wal), &segments);
     verifybackup(source.data_dir()).unwrap();
     source.start().await;
@@ -290,6 +354,9 @@ async fn delta_restores_work_for_every_version() {
         give_to_server_user(&moved);
         server.start().await;
         assert_eq!(row_digests(&server.conninfo()).await, before, "PostgreSQL {major}");
-        assert_eq!(value(&server, "SELECT pg_catalog.count(*) FROM public.outside").await, "60000");
+        assert_eq!(
+            value(&server, "SELECT pg_catalog.count(*) FROM public.outside").await,
+            "60000"
+        );
     }
 }

@@ -24,7 +24,9 @@ async fn check(world: &World, to: &Path, code: &str) {
 
 async fn check_request(world: &World, request: &Request, code: &str) {
     let opened = world.open().await;
-    let error = restore::plan(&world.context, &opened, request).await.expect_err("it was not refused");
+    let error = restore::plan(&world.context, &opened, request)
+        .await
+        .expect_err("it was not refused");
     let (found, what, hint) = refusal(error);
     assert_eq!(found, code, "{what}");
     assert!(!hint.is_empty());
@@ -78,7 +80,11 @@ async fn only_a_stopped_cluster_of_the_same_identity_is_written_over() {
 async fn a_tablespace_that_a_living_cluster_uses_is_never_written_over() {
     let source = TestCluster::new(Major::V15, durable()).await;
     let space = directory_beside(&source, "space");
-    sql(&source, &format!("CREATE TABLESPACE space LOCATION '{}'", space.display())).await;
+    sql(
+        &source,
+        &format!("CREATE TABLESPACE space LOCATION '{}'", space.display()),
+    )
+    .await;
     sql(&source, "CREATE TABLE public.kept TABLESPACE space AS SELECT 1 AS one").await;
     let world = World::new().await;
     world.backup(&source).await;

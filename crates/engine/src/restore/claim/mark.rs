@@ -43,7 +43,10 @@ impl Mark {
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let owner = self.owner.map(|ids| format!("{}:{}", ids.user, ids.group)).unwrap_or_default();
+        let owner = self
+            .owner
+            .map(|ids| format!("{}:{}", ids.user, ids.group))
+            .unwrap_or_default();
         let head = format!("backup {}\nowner {owner}\ndata ", self.backup);
         [head.as_bytes(), self.to.as_os_str().as_bytes(), b"\nwhole\n"].concat()
     }

@@ -59,7 +59,12 @@ impl Claim {
         let marked = path.join(UNFINISHED);
         let fresh = std::fs::symlink_metadata(&marked).is_err();
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(no_follow());
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(no_follow());
         let mut file = options.open(&marked).at("open", &marked)?;
         self.0.push(Claimed {
             path: path.into(),
@@ -115,7 +120,14 @@ impl Claim {
 fn rename(root: &Path, from: &str, to: &str) -> Result<()> {
     let path = root.join(from);
     match std::fs::rename(&path, root.join(to)) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(())
+        }
         renamed => {
             renamed.at("rename", &path)?;
             sync_directory(&root.join("global"))

@@ -41,19 +41,16 @@ pub(in crate::restore) enum Ground {
 }
 
 /// Judges all places; returns what the data directory is and to whom its files will belong.
-pub(in crate::restore) fn judge(
-    to: &Path,
-    spaces: &[TablespacePlan],
-    facts: &Facts,
-) -> Result<(Ground, Option<Ids>)> {
+pub(in crate::restore) fn judge(to: &Path, spaces: &[TablespacePlan], facts: &Facts) -> Result<(Ground, Option<Ids>)> {
     let paths: Vec<&Path> = spaces.iter().map(|space| &*space.to).collect();
     held::check(to, &paths)?;
     let marked = look(to)?;
     let ground = match &marked {
-        Marked::By(_) => Ground::Unfinished,
-        // Whoever died over the mark had changed nothing yet.
-        Marked::Empty if is_empty_but(to, UNFINISHED).at("list", to)? => Ground::Nothing,
-        Marked::Empty => identity(to, facts)?,
+        Marked::By(mark) if mark.to == to => Ground::Unfinished,
+        // Whoever died over the mark had changed nothing yet. One with another directory's name is a tablespace's, or was
+        // copied or moved with all that is here: it says nothing of this place.
+        Marked::By(_) | Marked::Empty if is_empty_but(to, UNFINISHED).at("list", to)? => Ground::Nothing,
+        Marked::By(_) | Marked::Empty => identity(to, facts)?,
         Marked::No => cluster(to, facts)?,
     };
     check_owner(to)?;
@@ -90,12 +87,17 @@ fn identity(to: &Path, facts: &Facts) -> Result<Ground> {
     if major.is_none_or(|major| major.to_string() != version) {
         return Err(refused(
             "target-other-version",
-            format!("{shown} holds a cluster of PostgreSQL {version}, the backup is of {}", facts.postgresql.version),
+            format!(
+                "{shown} holds a cluster of PostgreSQL {version}, the backup is of {}",
+                facts.postgresql.version
+            ),
             "Restore into an empty or new directory.",
         ));
     }
     let control = read(&to.join("global/pg_control"), FILE_BYTES as u64);
-    let control = control.map_err(|error| error.to_string()).and_then(|bytes| Control::parse(&bytes).map_err(|error| error.to_string()));
+    let control = control
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Control::parse(&bytes).map_err(|error| error.to_string()));
     let control = control.map_err(|error| {
         refused(
             "target-unknown-cluster",
@@ -120,14 +122,21 @@ fn identity(to: &Path, facts: &Facts) -> Result<Ground> {
 fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut options = std::fs::OpenOptions::new();
     let mut bytes = Vec::new();
-    options.read(true).custom_flags(no_follow()).open(path)?.take(limit).read_to_end(&mut bytes)?;
+    options
+        .read(true)
+        .custom_flags(no_follow())
+        .open(path)?
+        .take(limit)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Who is not root can neither change the modes of others' files nor take over their directories.
 fn check_owner(to: &Path) -> Result<()> {
     let us = rustix::process::geteuid();
-    let Ok(metadata) = std::fs::metadata(to) else { return Ok(()) };
+    let Ok(metadata) = std::fs::metadata(to) else {
+        return Ok(());
+    };
     if us.is_root() || metadata.uid() == us.as_raw() {
         return Ok(());
     }
@@ -151,11 +160,16 @@ fn space(space: &TablespacePlan, to: &Path, ground: Ground) -> Result<()> {
         return Ok(());
     }
     match check_empty(&space.to, "the tablespace directory") {
-        Err(crate::Error::Refused { code, what, .. }) if matches!(code, "target-not-empty" | "target-unfinished") => Err(refused(
-            code,
-            format!("{what}, and no link in {} shows that it is this cluster's", to.join("pg_tblspc").display()),
-            "Make it empty, or give another directory with --tablespace OLD=NEW.",
-        )),
+        Err(crate::Error::Refused { code, what, .. }) if matches!(code, "target-not-empty" | "target-unfinished") => {
+            Err(refused(
+                code,
+                format!(
+                    "{what}, and no link in {} shows that it is this cluster's",
+                    to.join("pg_tblspc").display()
+                ),
+                "Make it empty, or give another directory with --tablespace OLD=NEW.",
+            ))
+        }
         judged => judged,
     }
 }

@@ -121,7 +121,11 @@ mod tests {
     #[test]
     fn a_directory_without_any_server_is_not_held() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("postmaster.pid"), "999999999\n/d\n1\n5432\n/tmp\n\n1 1\n").unwrap();
+        fs::write(
+            folder.path().join("postmaster.pid"),
+            "999999999\n/d\n1\n5432\n/tmp\n\n1 1\n",
+        )
+        .unwrap();
         assert!(check(folder.path(), &[]).is_ok());
     }
 }

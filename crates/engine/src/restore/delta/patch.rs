@@ -57,7 +57,11 @@ impl Handler for Patcher {
         }
         let path = below(&self.root, &entry.path);
         // A file that comes in parts was brought to its length before the first of them.
-        let file = if whole { ready(&path, entry.size)? } else { open(&path).at("open", &path)? };
+        let file = if whole {
+            ready(&path, entry.size)?
+        } else {
+            open(&path).at("open", &path)?
+        };
         let local = |buffer: &mut [u8], offset| fill(&file, buffer, offset).at("read", &path);
         let put = |offset, bytes: &[u8]| file.write_all_at(bytes, offset).at("write", &path);
         let (handled, compared) = self.reading.compare(entry, local, put).await?;
@@ -105,11 +109,19 @@ fn open(path: &Path) -> std::io::Result<File> {
 /// As [`finish`], for a file that has mostly been right before: what is not changed needs no writing.
 pub(in crate::restore) fn settle(file: &File, path: &Path, entry: &FileEntry, owner: Option<Ids>) -> Result<()> {
     let metadata = file.metadata().at("look at", path)?;
-    let micros = metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000);
+    let micros = metadata
+        .mtime()
+        .saturating_mul(1_000_000)
+        .saturating_add(metadata.mtime_nsec() / 1000);
     let whole_micros = metadata.mtime_nsec() % 1000 == 0;
     let owned = owner.is_none_or(|ids| (ids.user, ids.group) == (metadata.uid(), metadata.gid()));
-    let right = owned && metadata.mode() & 0o7777 == entry.mode & 0o777 && whole_micros && micros == entry.modified_micros;
-    if right { Ok(()) } else { finish(file, path, entry, owner) }
+    let right =
+        owned && metadata.mode() & 0o7777 == entry.mode & 0o777 && whole_micros && micros == entry.modified_micros;
+    if right {
+        Ok(())
+    } else {
+        finish(file, path, entry, owner)
+    }
 }
 
 fn fill(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {

@@ -15,15 +15,7 @@ use repo::table::{Entry, EntryKind, TableReader};
 use crate::{Result, database::Opened, error::At as _, event::Context, source::FileKind};
 
 use super::{
-    super::{
-        Plan,
-        claim::HIDDEN,
-        copy::of_the_source_alone,
-        inline::CONTROL,
-        place::below,
-        refused,
-        run::major,
-    },
+    super::{Plan, claim::HIDDEN, copy::of_the_source_alone, inline::CONTROL, place::below, refused, run::major},
     walk::{Here, Walk},
 };
 
@@ -195,14 +187,25 @@ impl Found<'_> {
             if std::fs::symlink_metadata(above).at("look at", above)?.dev() != metadata.dev() {
                 return Err(refused(
                     "target-mount",
-                    format!("{} is not in the backup, and another file system is mounted there", place.display()),
+                    format!(
+                        "{} is not in the backup, and another file system is mounted there",
+                        place.display()
+                    ),
                     "Unmount it: a delta restore removes what the backup does not have.",
                 ));
             }
         }
-        let bytes = if metadata.is_file() && metadata.nlink() == 1 { metadata.len() } else { 0 };
+        let bytes = if metadata.is_file() && metadata.nlink() == 1 {
+            metadata.len()
+        } else {
+            0
+        };
         self.grow(number, -i128::from(bytes));
-        let shown = if number == 0 { below(Path::new(""), &here.path) } else { place };
+        let shown = if number == 0 {
+            below(Path::new(""), &here.path)
+        } else {
+            place
+        };
         if number == 0 && self.rewritten.contains(&*here.path) {
             self.survey.ours.push(shown);
         } else if number == 0 && here.path.starts_with(b"pg_wal/") {
@@ -215,7 +218,10 @@ impl Found<'_> {
         if self.survey.foreign.len() + self.survey.wal.len() > FOREIGN_MAX {
             return Err(refused(
                 "target-mostly-foreign",
-                format!("{} holds more than {FOREIGN_MAX} files that the backup does not have", side.root.display()),
+                format!(
+                    "{} holds more than {FOREIGN_MAX} files that the backup does not have",
+                    side.root.display()
+                ),
                 "Check the path, or restore into an empty or new directory.",
             ));
         }
