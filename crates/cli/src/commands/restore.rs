@@ -93,7 +93,7 @@ fn text(restored: &Restored) -> String {
     );
     if let Some(delta) = &restored.delta {
         text.push_str(&format!(
-            "Of {} pages compared and those that were missing, {} were written ({}); {} fetched; {} files removed.\n",
+            "Delta: {} pages compared, {} written ({}), {} fetched; {} files and directories removed.\n",
             delta.pages_compared,
             delta.pages_written,
             render::size(delta.bytes_written),

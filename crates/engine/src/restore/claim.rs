@@ -37,8 +37,8 @@ struct Claimed {
     before: Option<(u32, Ids)>,
     /// Whether the mark is of our making, not one that was found.
     fresh: bool,
-    /// The mark, open and locked.
-    lock: Option<File>,
+    /// The mark, open and locked: nobody else takes up what we are at.
+    _lock: File,
 }
 
 impl Claim {
@@ -115,7 +115,7 @@ impl Claim {
             directory,
             before,
             fresh: true,
-            lock: Some(lock),
+            _lock: lock,
         });
         if !is_empty_but(path, UNFINISHED).at("list", path)? {
             // Whatever appeared there is not ours: see `give_up`.

@@ -82,7 +82,8 @@ fn names<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> std::result:
 impl DeltaPlan {
     /// Whether there is anything that somebody could miss afterwards.
     pub fn overwrites(&self) -> bool {
-        !self.resumes && self.candidates + (self.removes.len() + self.removes_wal.len()) as u64 > 0
+        let kept = self.candidates > 0 || !self.removes_wal.is_empty();
+        !self.removes.is_empty() || kept && !self.resumes
     }
 
     pub(super) fn lines(&self) -> Vec<String> {

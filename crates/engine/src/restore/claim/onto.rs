@@ -4,8 +4,7 @@
 
 use std::{
     fs::{DirBuilder, OpenOptions, Permissions},
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -65,26 +64,23 @@ impl Claim {
             .create(true)
             .mode(0o600)
             .custom_flags(no_follow());
-        let mut file = options.open(&marked).at("open", &marked)?;
+        let file = options.open(&marked).at("open", &marked)?;
+        mark::hold(&file, path)?;
+        let copy = file.try_clone().at("open", &marked)?;
         self.0.push(Claimed {
             path: path.into(),
             directory,
             before: (!made).then_some((metadata.mode() & 0o7777, ids)),
             fresh,
-            lock: None,
+            _lock: file,
         });
-        mark::hold(&file, path)?;
         // A whole one stays: what it says of the owner was found before the directory became root's.
-        let whole = matches!(mark::read(file.try_clone().at("open", &marked)?, &marked)?, Marked::By(before) if before.to == mark.to);
-        if !whole {
-            file.set_len(0).at("write", &marked)?;
-            std::io::Seek::rewind(&mut file).at("write", &marked)?;
-            file.write_all(&mark.bytes()).at("write", &marked)?;
-            file.sync_all().at("sync", &marked)?;
+        let found = mark::read(copy.try_clone().at("open", &marked)?, &marked)?;
+        if !matches!(found, Marked::By(before) if before.to == mark.to) {
+            copy.set_len(0).at("write", &marked)?;
+            copy.write_all_at(&mark.bytes(), 0).at("write", &marked)?;
+            copy.sync_all().at("sync", &marked)?;
             sync_directory(path)?;
-        }
-        if let Some(claimed) = self.0.last_mut() {
-            claimed.lock = Some(file);
         }
         self.keep_others_out()
     }
@@ -97,11 +93,10 @@ impl Claim {
     /// Nothing was changed yet but for marks and `pg_control`'s name: leaves everything as it was found. Best effort.
     pub(in crate::restore) fn withdraw(self) {
         for (number, claimed) in self.0.iter().enumerate().rev() {
-            let ours = claimed.lock.is_some() && claimed.fresh;
-            if number == 0 && ours {
+            if number == 0 && claimed.fresh {
                 let _ = rename(&claimed.path, HIDDEN, CONTROL);
             }
-            if ours {
+            if claimed.fresh {
                 let _ = std::fs::remove_file(claimed.path.join(UNFINISHED));
             }
             match claimed.before {

@@ -46,7 +46,9 @@ pub(in crate::restore) fn judge(to: &Path, spaces: &[TablespacePlan], facts: &Fa
     held::check(to, &paths)?;
     let marked = look(to)?;
     let ground = match &marked {
-        Marked::By(mark) if mark.to == to => Ground::Unfinished,
+        Marked::By(mark) if mark.to == to && !to.join("global/pg_control").exists() => Ground::Unfinished,
+        // While `pg_control` is there, it was not begun to be changed, or it is all done: it is whose it says.
+        Marked::By(mark) if mark.to == to => identity(to, facts)?,
         // Whoever died over the mark had changed nothing yet. One with another directory's name is a tablespace's, or was
         // copied or moved with all that is here: it says nothing of this place.
         Marked::By(_) | Marked::Empty if is_empty_but(to, UNFINISHED).at("list", to)? => Ground::Nothing,
