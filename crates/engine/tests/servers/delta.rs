@@ -294,8 +294,6 @@ async fn a_delta_restore_that_is_stopped_leaves_no_startable_directory_and_is_go
     let expected = (tree(&full.to), tree(&world.target("moved")));
     for stop_at in ["clear", "compare", "wal", "sync"] {
         fs::write(full.to.join("base/1/1259"), "damaged").unwrap();
-        let stop = world.context.stop.clone();
-        let _ = stop;
         let stopping = engine::event::Stop::default();
         let mut context = world.watching({
             let stopping = stopping.clone();

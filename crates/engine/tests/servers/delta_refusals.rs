@@ -61,11 +61,18 @@ async fn only_a_stopped_cluster_of_the_same_identity_is_written_over() {
     check(&world, &theirs.join("not/there"), "target-parent-missing").await;
     assert_eq!(fs::read_dir(&theirs).unwrap().count(), 3);
 
+    // A mark of ours beside a pg_control: it is another cluster's all the same.
     let mut other = TestCluster::new(Major::V15, durable()).await;
     other.stop().await;
     let before = tree(other.data_dir());
     check(&world, other.data_dir(), "target-other-cluster").await;
     assert_same(&tree(other.data_dir()), &before);
+    let mark = format!(
+        "backup 20261120T143000Z-7f3k9q\nowner \ndata {}\nwhole\n",
+        other.data_dir().display()
+    );
+    fs::write(other.data_dir().join("lastgood-restore-unfinished"), mark).unwrap();
+    check(&world, other.data_dir(), "target-other-cluster").await;
 
     source.stop().await;
     let request = Request {

@@ -83,7 +83,7 @@ impl Walk {
     }
 
     fn open(&mut self, path: Vec<u8>) -> Result<()> {
-        let names = self.source.list(&path).at("list", &below(&self.root, &path))?;
+        let names = self.source.list(&path).at("list", below(&self.root, &path))?;
         self.stack.extend(names.map(|names| Open {
             path,
             names,
