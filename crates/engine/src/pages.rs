@@ -2,7 +2,10 @@
 //!
 //! Invariant: what is handed out hashed to what was read from the source, the result of a difference like a whole page.
 
+mod known;
 mod window;
+
+pub(crate) use known::Known;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -135,6 +138,8 @@ pub(crate) struct Pages {
     /// Counts openings; windows remember their last.
     clock: u64,
     piece: Vec<u8>,
+    /// Sealed bytes of frames that windows fetched which are gone.
+    fetched: u64,
 }
 
 impl Pages {
@@ -146,6 +151,7 @@ impl Pages {
             windows: Vec::new(),
             clock: 0,
             piece: Vec::new(),
+            fetched: 0,
         })
     }
 
@@ -209,6 +215,14 @@ impl Pages {
 
     /// The number of the window that has the frame of `at` open.
     async fn open(&mut self, holds: Holds, at: PageRef) -> Result<usize> {
+        let number = self.window(holds, at).await?;
+        let window = &mut self.windows[number];
+        window.open(&self.packs.repository, &mut self.opener, at.frame).await?;
+        Ok(number)
+    }
+
+    /// The number of the window on the pack of `at`.
+    async fn window(&mut self, holds: Holds, at: PageRef) -> Result<usize> {
         let known = self.windows.iter().position(|window| window.is(holds, at));
         let number = match known {
             Some(number) => number,
@@ -218,7 +232,8 @@ impl Pages {
                 let longest_ago = self.windows.iter().enumerate().min_by_key(|(_, window)| window.used);
                 match longest_ago.map(|(number, _)| number) {
                     Some(number) if self.windows.len() == WINDOWS => {
-                        self.windows[number] = window;
+                        let gone = std::mem::replace(&mut self.windows[number], window);
+                        self.fetched += gone.fetched;
                         number
                     }
                     _ => {
@@ -229,9 +244,7 @@ impl Pages {
             }
         };
         self.clock += 1;
-        let window = &mut self.windows[number];
-        window.used = self.clock;
-        window.open(&self.packs.repository, &mut self.opener, at.frame).await?;
+        self.windows[number].used = self.clock;
         Ok(number)
     }
 }

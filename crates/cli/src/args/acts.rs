@@ -219,6 +219,10 @@ pub(crate) struct Restore {
     /// The new data directory
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
+    /// DIR may hold an older state of this cluster, or a restore that was cut off: only pages that differ are written,
+    /// and what the backup does not have is removed. Never onto a running server
+    #[arg(long)]
+    pub(crate) delta: bool,
     /// Which moment: latest, a time with its zone, "5 minutes ago", lsn:X/Y, xid:N, before-xid:N, name:POINT,
     /// or backup:ID for the end of that backup
     #[arg(long, value_name = "WHEN", default_value = "latest")]

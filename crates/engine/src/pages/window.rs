@@ -31,6 +31,8 @@ pub(super) struct Window {
     frame: Option<u32>,
     raw: Vec<u8>,
     ahead: Ahead,
+    /// Sealed bytes of frames that were fetched.
+    pub(super) fetched: u64,
 }
 
 /// Sealed frames `from` and on, back to back.
@@ -55,6 +57,7 @@ impl Window {
             frame: None,
             raw: Vec::new(),
             ahead: Ahead::default(),
+            fetched: 0,
         }
     }
 
@@ -98,12 +101,33 @@ impl Window {
             bytes += self.pack.sealed_length(until)?;
             until += 1;
         }
-        let sealed = self.pack.fetch(repository, frame, until - frame).await?;
+        self.take(repository, frame, until, bytes).await
+    }
+
+    /// Fetches `frame`, if it is not here, and those behind it up to but not including `until`, as far as one read goes: these
+    /// and no others, since nobody wants those between.
+    pub(super) async fn fetch_wanted(&mut self, repository: &Repository, frame: u32, until: u32) -> Result<()> {
+        if self.frame == Some(frame) || (self.ahead.from..self.ahead.until).contains(&frame) {
+            return Ok(());
+        }
+        let mut bytes = self.pack.sealed_length(frame)?;
+        let mut end = frame + 1;
+        while end < until && bytes < READ_AHEAD {
+            bytes += self.pack.sealed_length(end)?;
+            end += 1;
+        }
+        // Whoever goes on reading in a row gets no more than the frame that is asked for.
+        self.take(repository, frame, end, 0).await
+    }
+
+    async fn take(&mut self, repository: &Repository, from: u32, until: u32, window: usize) -> Result<()> {
+        let sealed = self.pack.fetch(repository, from, until - from).await?;
+        self.fetched += sealed.len() as u64;
         self.ahead = Ahead {
-            from: frame,
+            from,
             until,
-            window: bytes,
             sealed,
+            window,
         };
         Ok(())
     }

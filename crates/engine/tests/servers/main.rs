@@ -10,6 +10,8 @@
 mod world;
 
 mod act;
+mod delta;
+mod delta_refusals;
 mod full_disk;
 mod interruptions;
 mod layout;

@@ -43,6 +43,10 @@ async fn poorer(cluster: &TestCluster) -> Conninfo {
 /// Where the data directory is, nobody says.
 pub(crate) fn over_sql() -> Options {
     Options {
+        wanted: engine::backup::Wanted::default(),
+        rebase: false,
+        difference: engine::backup::Difference::default(),
+        audit: 1,
         label: None,
         level: Level::default(),
         jobs: 2,

@@ -146,6 +146,7 @@ impl World {
             at: restore::At::Latest,
             timeline: None,
             to: self.folder.join("target"),
+            onto: restore::Onto::Empty,
             jobs: 2,
             tablespaces: Vec::new(),
             start: None,

@@ -14,7 +14,7 @@ use engine::{
     database::{self, Database, Opened},
     event::{Context, Event, Observer, Stop},
     repo::{keys::Unlock, store::Location},
-    restore::{self, At, Request, Restored},
+    restore::{self, At, Onto, Request, Restored},
 };
 use pgformat::Major;
 use std::sync::Mutex;
@@ -111,6 +111,7 @@ impl World {
             at: At::Latest,
             timeline: None,
             to: self.target(name),
+            onto: Onto::Empty,
             jobs: 2,
             tablespaces: Vec::new(),
             start: None,

@@ -194,6 +194,7 @@ async fn bring_back(run: &Run, opened: &Opened, place: &mut Place, before: u32) 
         at: restore::At::BeforeXid(before),
         timeline: None,
         to: place.path("back/data"),
+        onto: restore::Onto::Empty,
         jobs: jobs(None, None),
         tablespaces: Vec::new(),
         start: Some(restore::Start {
