@@ -26,9 +26,6 @@ use window::{Holds, Window};
 
 /// Directories of packs kept open by all workers together. One is some 200 KiB.
 const OPEN_PACKS: usize = 64;
-/// Packs that one worker reads side by side. The pages of a file that changed now and then lie in the packs of as many
-/// backups, and differences beside their bases; each pack is gone through once. With 2 MiB ahead each, well within a job's 32.
-const WINDOWS: usize = 8;
 /// Pages made of differences that are handed out at once.
 const PIECE: u32 = 32;
 
@@ -140,6 +137,8 @@ pub(crate) struct Pages {
     piece: Vec<u8>,
     /// Sealed bytes of frames that windows fetched which are gone.
     fetched: u64,
+    /// How many windows of a kind it may have, if that is fewer than else.
+    most: usize,
 }
 
 impl Pages {
@@ -152,6 +151,15 @@ impl Pages {
             clock: 0,
             piece: Vec::new(),
             fetched: 0,
+            most: usize::MAX,
+        })
+    }
+
+    /// For a backup's reader, who looks at one file's bases in order and has a job's memory to share with its packs.
+    pub(crate) fn of_bases(packs: Arc<Packs>) -> Result<Pages> {
+        Ok(Pages {
+            most: 2,
+            ..Pages::new(packs)?
         })
     }
 
@@ -229,9 +237,15 @@ impl Pages {
             None => {
                 let pack = self.packs.get(at.source, at.pack).await?;
                 let window = Window::new(holds, at, pack, self.packs.page_size);
-                let longest_ago = self.windows.iter().enumerate().min_by_key(|(_, window)| window.used);
+                let alike = self
+                    .windows
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, window)| window.holds == holds);
+                let many = alike.clone().count() >= holds.most().min(self.most);
+                let longest_ago = alike.min_by_key(|(_, window)| window.used);
                 match longest_ago.map(|(number, _)| number) {
-                    Some(number) if self.windows.len() == WINDOWS => {
+                    Some(number) if many => {
                         let gone = std::mem::replace(&mut self.windows[number], window);
                         self.fetched += gone.fetched;
                         number

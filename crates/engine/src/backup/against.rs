@@ -274,8 +274,11 @@ impl Reader {
         for (number, bytes) in changed.bytes.chunks(page).enumerate() {
             let at = number * page;
             let base = changed.theirs.get(number).filter(|theirs| {
+                // What is moved so that its pack falls out of use can be a difference again, but not from a page in such a pack.
                 let moves = changed.acts.get(number) == Some(&Act::Move);
-                known.shared.differences && !moves && theirs.length == page
+                let base = theirs.whole();
+                let goes = known.shared.moving.contains(&(base.source, base.pack));
+                known.shared.differences && !goes && (!moves || theirs.base.is_some()) && theirs.length == page
             });
             let placed = match base {
                 Some(theirs) => {

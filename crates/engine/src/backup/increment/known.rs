@@ -72,7 +72,7 @@ impl Known {
         Ok(Known {
             maps: MapReader::new(repository, needed)?,
             sources: shared.manifest.needed.sources.clone(),
-            pages: Pages::new(shared.packs.clone())?,
+            pages: Pages::of_bases(shared.packs.clone())?,
             page_size: shared.manifest.facts.postgresql.block_size,
             pack: None,
             shared,
