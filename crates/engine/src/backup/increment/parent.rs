@@ -140,14 +140,25 @@ async fn wal_between(
             );
             return Ok(Err(what));
         };
+        // Its pages are of any time until it ended: also of one that the server, which may have left that timeline in
+        // between, never saw.
+        let stop = parent.stop;
+        if !timelines.contains(tip, stop.timeline, stop.lsn.0) || stop.lsn.0 > begun.start.0 {
+            let what = format!(
+                "the backup before it ended at {} on timeline {}, which is not in the past of the server's timeline {tip}",
+                stop.lsn, stop.timeline
+            );
+            return Ok(Err(what));
+        }
         let end = path.end().max(start.lsn.0);
         let needed = no_record_from(begun.start.0, timelines.segment_size());
         if end >= needed {
             return Ok(Ok((timelines, path.until(needed))));
         }
         let missing = format!("WAL from {} on is not in the repository", pgformat::Lsn(end));
-        // What comes late comes at the end of the newest timeline; what is missing before it stays missing.
-        if path.gap.is_some() || path.more {
+        // What comes late comes on the newest timeline, and may seem to be missing in its middle: this backup keeps the WAL from
+        // its start on already. What is missing before it stays missing.
+        if path.gap.is_some_and(|gap| gap.timeline != tip) {
             return Ok(Err(missing));
         }
         let stream = timelines.stream(tip)?;
