@@ -322,15 +322,23 @@ async fn verdicts(
                 None => false,
             },
             Act::Audit => {
-                counts.kept += 1;
-                counts.audited += 1;
+                let theirs = theirs.get(number);
                 if same().is_none()
-                    && let Some(theirs) = theirs.get(number)
+                    && let Some(theirs) = theirs
                 {
                     let at = offset + (number * page) as u64;
                     reader.audit(known, theirs, file, at, bytes).await?;
                 }
-                true
+                // It is moved as if it had not been looked at, or its pack would stay for its sake.
+                let moves = theirs.is_some_and(|theirs| known.is_moving(&of_page(theirs)));
+                match moves {
+                    true => counts.moved += 1,
+                    false => {
+                        counts.kept += 1;
+                        counts.audited += 1;
+                    }
+                }
+                !moves
             }
         };
         counts.stored += u64::from(!keep);
