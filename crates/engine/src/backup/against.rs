@@ -147,7 +147,8 @@ impl Reader {
             let pages = known.pages(&extents).await?;
             if moving {
                 for (act, page) in acts.iter_mut().zip(&pages) {
-                    if *act == Act::Keep && known.is_moving(&of_page(page)) {
+                    // One that would be audited is compared too where it is moved, and its pack would stay for its sake.
+                    if matches!(act, Act::Keep | Act::Audit) && known.is_moving(&of_page(page)) {
                         *act = Act::Move;
                     }
                 }

@@ -44,10 +44,11 @@ pub(in crate::backup) fn moving(needed: &Needed, pages: u64, limit: Limit) -> BT
         Limit::Budget => pages / BUDGET,
         Limit::Everything => u64::MAX,
     };
-    let within = sparse.into_iter().take_while(|pack| {
-        let fits = u64::from(pack.used) <= left;
-        left = left.saturating_sub(pack.used.into());
-        fits
+    // One that is too large for what is left must not hold up all the others.
+    let within = sparse.into_iter().filter(|pack| {
+        let rest = left.checked_sub(pack.used.into());
+        left = rest.unwrap_or(left);
+        rest.is_some()
     });
     within.map(|pack| (pack.source, pack.number)).collect()
 }
@@ -77,15 +78,20 @@ mod tests {
 
     #[test]
     fn the_emptiest_packs_are_moved_first_and_no_more_than_the_budget_allows() {
-        let needed = needed(&[(100, 100), (24, 100), (25, 100), (1, 100), (20, 100)]);
+        let all = needed(&[(100, 100), (24, 100), (25, 100), (1, 100), (20, 100)]);
         let moved = |pages| {
-            let moved = moving(&needed, pages, Limit::Budget);
+            let moved = moving(&all, pages, Limit::Budget);
             moved.into_iter().map(|(_, number)| number).collect::<Vec<_>>()
         };
         assert_eq!(moved(20 * 45), [1, 3, 4]);
         assert_eq!(moved(20 * 21), [3, 4]);
         assert_eq!(moved(20), [3]);
         assert_eq!(moved(0), [0; 0]);
-        assert_eq!(moving(&needed, 0, Limit::Everything).len(), 4);
+        let large = needed(&[(900, 9000), (20, 100)]);
+        assert_eq!(
+            moving(&large, 20 * 20, Limit::Budget).into_iter().collect::<Vec<_>>(),
+            [(0, 1)]
+        );
+        assert_eq!(moving(&all, 0, Limit::Everything).len(), 4);
     }
 }

@@ -140,13 +140,13 @@ async fn wal_between(
             );
             return Ok(Err(what));
         };
-        // The parent's pages may hold what was written up to its stop. A server that was brought back to a moment before that has
-        // no WAL of these changes, and not the changes either.
+        // Its pages are of any time until it ended: also of one that the server, which may have left that timeline in
+        // between, never saw.
         let stop = parent.stop;
-        if !timelines.contains(tip, stop.timeline, stop.lsn.0) {
+        if !timelines.contains(tip, stop.timeline, stop.lsn.0) || stop.lsn.0 > begun.start.0 {
             let what = format!(
-                "the server's timeline {tip} left timeline {} before {}, where the backup before it ended",
-                stop.timeline, stop.lsn
+                "the backup before it ended at {} on timeline {}, which is not in the past of the server's timeline {tip}",
+                stop.lsn, stop.timeline
             );
             return Ok(Err(what));
         }
@@ -156,8 +156,9 @@ async fn wal_between(
             return Ok(Ok((timelines, path.until(needed))));
         }
         let missing = format!("WAL from {} on is not in the repository", pgformat::Lsn(end));
-        // What comes late comes at the end of the newest timeline; what is missing before it stays missing.
-        if path.gap.is_some() || path.more {
+        // What comes late comes on the newest timeline, and may seem to be missing in its middle: this backup keeps the WAL from
+        // its start on already. What is missing before it stays missing.
+        if path.gap.is_some_and(|gap| gap.timeline != tip) {
             return Ok(Err(missing));
         }
         let stream = timelines.stream(tip)?;
