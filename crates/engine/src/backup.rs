@@ -6,6 +6,7 @@
 mod against;
 mod assemble;
 mod attempt;
+mod audit;
 mod base;
 pub(crate) mod begin;
 mod control;

@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Options, Plan, Reader, Summary,
-    against::UNSOUND,
+    audit::UNSOUND,
     base::Base,
     begin::{begin, check_generation, reason},
     preflight,
