@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use engine::repo::{names, wal::is_done};
+use engine::repo::{
+    names,
+    wal::{is_done, open_runs},
+};
 use pgformat::Lsn;
 
 use crate::{
@@ -26,7 +29,9 @@ async fn with_finished_runs() -> (Scene, PathBuf) {
     let stream = stream_of(&scene.cluster, 1).await;
     let opened = scene.world.open().await;
     until("the segment is finished", || async {
-        is_done(&opened.repository, &stream, inside.0).await.unwrap()
+        // Who finishes it reads it back before the open runs go, and would make it anew if it were damaged by then.
+        let made_of = open_runs(&opened.repository, &stream, inside.0).await.unwrap();
+        is_done(&opened.repository, &stream, inside.0).await.unwrap() && made_of.is_empty()
     })
     .await;
     assert!(flushed(&scene.cluster).await > inside.0 + stream.segment_size());
