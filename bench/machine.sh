@@ -53,3 +53,15 @@ measured() {
     [ "$noisy" = noisy ] || break
   done
 }
+
+# The same for what cannot be done a second time: an increment after another finds nothing changed.
+once() {
+  local tool=$1 verb=$2
+  "before_${verb}" "$tool"
+  settle "$data"
+  settle "$work/repository/$tool"
+  command_of "$tool" "$verb" python3 "$bench/measure.py" --tool "$tool" --verb "$verb" --result "$work/runs.jsonl" \
+    --log "$work/logs/$tool-$verb.log" --keep-noisy 1 --repository "$work/repository/$tool" \
+    --postmaster "$(head -n 1 "$data/postmaster.pid")" -- >/dev/null
+  "after_${verb}" "$tool"
+}

@@ -31,7 +31,7 @@ def main():
     print(f"\nData: {data}. {versions}. Medians; in parentheses the smallest and largest wall time.\n")
     print("| | " + " | ".join(title for _, title, _, _ in QUANTITIES) + " |")
     print("|---" * (len(QUANTITIES) + 1) + "|")
-    for verb in ("backup", "restore"):
+    for verb in dict.fromkeys(run["verb"] for run in runs):
         medians = {}
         for tool in TOOLS:
             chosen = [run for run in runs if (run["tool"], run["verb"]) == (tool, verb)]

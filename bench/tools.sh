@@ -42,6 +42,10 @@ command_of() {
     lastgood-backup) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" backup bench --jobs "$jobs" ;;
     lastgood-restore) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" restore bench \
       --to "$work/restored/lastgood" --yes --jobs "$jobs" ;;
+    lastgood-delta-*) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" restore bench \
+      --to "$work/restored/lastgood" --delta --yes --jobs "$jobs" ;;
+    pgbackrest-delta-*) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" --pg1-path="$work/restored/pgbackrest" \
+      --type=none --process-max="$jobs" --delta restore ;;
     pgbackrest-backup) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" "${pgbackrest_server[@]}" "${pgbackrest_backup[@]}" backup ;;
     pgbackrest-restore) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" --pg1-path="$work/restored/pgbackrest" \
       --type=none --process-max="$jobs" restore ;;
@@ -74,6 +78,12 @@ before_restore() {
   trash "$work/restored/$1"
   [ "$1" = lastgood ] || install -d -o "$owner" -m 700 "$work/restored/$1"
 }
+
+# Both go onto what their last restore left; of some runs a part of the pages was changed since.
+before_delta-none() { :; }
+before_delta-some() { python3 "$bench/change_pages.py" "$work/restored/$1/base" "$changed"; }
+after_delta-none() { after_restore "$1"; }
+after_delta-some() { after_restore "$1"; }
 
 # A fast restore of less than everything is worth nothing: every table file is there at its size.
 after_restore() {

@@ -14,7 +14,7 @@ use clap::builder::BoolishValueParser;
 pub(crate) use acts::{
     Backup, Command, Completions, Demo, Doctor, Init, List, Point, Restore, Show, Status, Verify, Window,
 };
-pub(crate) use values::{Compression, Mode, VerifyLevel, check_name, is_conninfo, parse_rate};
+pub(crate) use values::{Compression, Mode, Reader, VerifyLevel, check_name, is_conninfo, parse_rate};
 pub(crate) use wal::{Wal, WalAccept, WalAct, WalGet, WalPush, WalReceive};
 
 /// Brings a PostgreSQL database back to its last good moment, and proves every day that it can.

@@ -51,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) passphrase_command: Option<Vec<String>>,
     /// Connection string, without a password.
     pub(crate) server: Option<String>,
+    /// How the server's files are read.
+    pub(crate) reader: Option<crate::args::Reader>,
     /// The server's data directory, where it is not what the server says (a container's mount).
     pub(crate) data_directory: Option<PathBuf>,
     /// Workers side by side.

@@ -12,6 +12,8 @@
 
 #[path = "chosen/mod.rs"]
 mod chosen;
+#[path = "kills/deltas.rs"]
+mod deltas;
 
 use std::{
     collections::BTreeMap,

@@ -6,12 +6,15 @@ pub(crate) use wal::warnings as wal_warnings;
 
 use std::path::{Path, PathBuf};
 
-use pgclient::{Binaries, Conninfo};
+use pgclient::{
+    Binaries, Conninfo,
+    catalog::{READING_MEANS, grants_for_reader},
+};
 use serde::Serialize;
 
 use crate::{
     Error, Result,
-    backup::{self, Options, Plan},
+    backup::{self, Options, Plan, Reader},
     database::{self, Database},
     event::Context,
     server::{LiveServer, Server, ServerFacts},
@@ -74,17 +77,20 @@ pub async fn examine(
         Some(database) => repository(context, database, &mut checks).await,
         None => skip(&mut checks, "repository", "no repository was given"),
     }
-    let facts = match server {
+    let found = match server {
         Some(conninfo) => connect(context, conninfo, &mut checks).await,
         None => {
             skip(&mut checks, "server", "no server was given");
             None
         }
     };
-    if let Some(facts) = facts {
+    if let Some((live, facts)) = found {
         let major = facts.major;
         let asked = facts.clone();
-        let local = ready(context, facts, options, &mut checks).await;
+        if options.reader == Reader::Sql {
+            checks.push(over_sql(&facts));
+        }
+        let local = ready(context, &live, facts, options, &mut checks).await;
         if let Some(conninfo) = server {
             wal::examine(conninfo, &asked, local.as_deref(), &mut checks).await;
         }
@@ -145,8 +151,9 @@ async fn repository(context: &Context, database: &Database, checks: &mut Vec<Che
     }
 }
 
-async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>) -> Option<ServerFacts> {
-    match LiveServer::new(conninfo.clone(), context.runtime.clone()).facts().await {
+async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>) -> Option<(LiveServer, ServerFacts)> {
+    let live = LiveServer::new(conninfo.clone(), context.runtime.clone());
+    match live.facts().await {
         Ok(facts) => {
             let bytes = facts.databases_bytes();
             ok(
@@ -159,7 +166,7 @@ async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>
                     facts.databases.len()
                 ),
             );
-            Some(facts)
+            Some((live, facts))
         }
         Err(error) => {
             fail(checks, "server", &error);
@@ -168,11 +175,30 @@ async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>
     }
 }
 
+/// What reading through SQL needs, and how much that gives away.
+fn over_sql(facts: &ServerFacts) -> Check {
+    let (major, role) = (facts.major, &facts.rights.role);
+    Check {
+        id: "reader",
+        outcome: Outcome::Ok,
+        detail: format!(
+            "files and WAL are read through SQL, which takes neither SUPERUSER nor REPLICATION but the rights below; {READING_MEANS}"
+        ),
+        remedy: Some(grants_for_reader(major, role)),
+    }
+}
+
 /// Whether a backup could begin now: everything on the server's side at once, then the data directory.
 /// Where the data directory is, if it is here.
-async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks: &mut Vec<Check>) -> Option<PathBuf> {
+async fn ready(
+    context: &Context,
+    live: &LiveServer,
+    facts: ServerFacts,
+    options: &Options,
+    checks: &mut Vec<Check>,
+) -> Option<PathBuf> {
     let told = facts.data_directory.as_ref().map(PathBuf::from);
-    let conditions = backup::judge(&facts);
+    let conditions = backup::judge(&facts, options.reader);
     let prevented = conditions.iter().any(|condition| !condition.bearable);
     for condition in conditions {
         let outcome = if condition.bearable {
@@ -191,10 +217,16 @@ async fn ready(context: &Context, facts: ServerFacts, options: &Options, checks:
         skip(checks, "data-directory", "the server does not allow backups yet");
         return None;
     }
-    match backup::plan(context, facts, options).await {
+    // One reader shows what many would.
+    let options = Options {
+        jobs: 1,
+        ..options.clone()
+    };
+    match backup::plan(context, live, facts, &options).await {
         Ok(plan) => {
             planned(checks, &plan);
-            options.data_directory.clone().or(told)
+            let here = options.data_directory.or(told);
+            here.filter(|_| options.reader == Reader::Local)
         }
         Err(error) => {
             fail(checks, "data-directory", &error);

@@ -82,7 +82,7 @@ impl Error {
             | Error::Failed { hint, .. }
             | Error::Conflict { hint, .. }
             | Error::Unproven { hint, .. } => Some(hint.clone()),
-            Error::File { source, .. } => Some(file_hint(source).into()),
+            Error::File { source, .. } => Some(file_hint(source)),
             Error::Interrupted => Some("Run the command again; nothing half-done is left listed.".into()),
             Error::Repository(error) => error.hint().map(str::to_string),
             Error::Server(error) => error.hint().map(|hint| hint.to_string()),
@@ -90,14 +90,23 @@ impl Error {
     }
 }
 
-fn file_hint(error: &std::io::Error) -> &'static str {
+fn file_hint(error: &std::io::Error) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
-    match error.kind() {
+    // A file that was read through SQL.
+    if let Some(error) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<pgclient::Error>())
+    {
+        let otherwise = || "Look into the server's log for the reason, then run the command again.".into();
+        return error.hint().unwrap_or_else(otherwise);
+    }
+    let hint = match error.kind() {
         PermissionDenied => "Run as the operating system user that owns the directory (usually postgres), or as root.",
         StorageFull | QuotaExceeded => "Make room on that file system, then run the command again.",
         NotFound => "Check the path.",
         _ => "Check the disk and the file system's messages, then run the command again.",
-    }
+    };
+    hint.into()
 }
 
 /// Attaches path and verb to an error of the file system.

@@ -1,9 +1,15 @@
 //! Gets pages out of packs: opens packs once, reads ahead where pages lie in a row, opens each frame once.
+//!
+//! Invariant: what is handed out hashed to what was read from the source, the result of a difference like a whole page.
+
+mod known;
+mod window;
+
+pub(crate) use known::Known;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_lock::Mutex;
-use bytes::Bytes;
 use pgformat::page::fold::Folder;
 use repo::{
     Repository,
@@ -11,22 +17,51 @@ use repo::{
     leaf::{Extent, PageRef},
     manifest::Needed,
     names,
-    pack::{PackReader, Slots},
+    pack::{Applier, PackReader, Slots},
 };
 
 use crate::Result;
 
-/// Sealed bytes that one read may fetch ahead while frames are wanted in a row.
-const READ_AHEAD: usize = 2 << 20;
+use window::{Holds, Window};
+
 /// Directories of packs kept open by all workers together. One is some 200 KiB.
 const OPEN_PACKS: usize = 64;
+/// Pages made of differences that are handed out at once.
+const PIECE: u32 = 32;
 
 /// The packs of a backup, shared by all workers.
 pub(crate) struct Packs {
     repository: Repository,
     needed: Arc<Needed>,
     page_size: usize,
-    open: Mutex<BTreeMap<(u32, u32), Arc<PackReader>>>,
+    open: Mutex<Opened>,
+}
+
+/// Packs that are open, by source and number, each with when it was asked for last.
+#[derive(Default)]
+struct Opened {
+    packs: BTreeMap<(u32, u32), (u64, Arc<PackReader>)>,
+    asked: u64,
+}
+
+impl Opened {
+    fn get(&mut self, key: (u32, u32)) -> Option<Arc<PackReader>> {
+        self.asked += 1;
+        let (at, pack) = self.packs.get_mut(&key)?;
+        *at = self.asked;
+        Some(pack.clone())
+    }
+
+    /// Takes in a pack, in the place of the one that was asked for longest ago if there are too many.
+    fn put(&mut self, key: (u32, u32), pack: Arc<PackReader>) {
+        let oldest = self.packs.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key);
+        if self.packs.len() >= OPEN_PACKS
+            && let Some(oldest) = oldest
+        {
+            self.packs.remove(&oldest);
+        }
+        self.packs.insert(key, (self.asked, pack));
+    }
 }
 
 impl Packs {
@@ -39,11 +74,41 @@ impl Packs {
         }
     }
 
+    /// What they are the packs of.
+    #[cfg(test)]
+    pub(crate) fn needed(&self) -> &Needed {
+        &self.needed
+    }
+
+    /// How many slots the frame of the page at `at` has.
+    #[cfg(test)]
+    pub(crate) async fn frame_slots(&self, at: PageRef) -> Result<u32> {
+        let pack = self.get(at.source, at.pack).await?;
+        Ok(pack.slots(at.frame)?.count() as u32)
+    }
+
+    /// The slot `pages` behind `at`: where an extent goes on that is cut after so many pages. It may be the one behind a
+    /// pack's last.
+    #[cfg(test)]
+    pub(crate) async fn advance(&self, mut at: PageRef, mut pages: u32) -> Result<PageRef> {
+        let pack = self.get(at.source, at.pack).await?;
+        while pages > 0 {
+            let slots = pack.slots(at.frame)?.count() as u32;
+            let taken = slots.saturating_sub(at.slot).min(pages);
+            if taken == 0 {
+                return Err(no_slot(&pack, at).into());
+            }
+            pages -= taken;
+            at = behind(at, taken, slots);
+        }
+        Ok(at)
+    }
+
     /// The pack that a page reference means. Sources are by the numbers of the manifest's list.
-    async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
+    pub(crate) async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
         let mut open = self.open.lock().await;
-        if let Some(pack) = open.get(&(source, number)) {
-            return Ok(pack.clone());
+        if let Some(pack) = open.get((source, number)) {
+            return Ok(pack);
         }
         let sources = &self.needed.sources;
         let unknown = || repo::Error::Damaged {
@@ -56,131 +121,167 @@ impl Packs {
         let (pin, page_size) = (known.pin(), self.page_size);
         let pack = PackReader::ranged(&self.repository, &name, &pin, known.directory, page_size, unfold).await?;
         let pack = Arc::new(pack);
-        if open.len() >= OPEN_PACKS {
-            open.pop_first();
-        }
-        open.insert((source, number), pack.clone());
+        open.put((source, number), pack.clone());
         Ok(pack)
     }
 }
 
-/// One worker's view: the frame it has open and the sealed bytes it has fetched ahead.
+/// One worker's view: the packs it reads side by side.
 pub(crate) struct Pages {
     packs: Arc<Packs>,
     opener: Opener,
-    at: Option<(u32, u32, u32)>,
-    raw: Vec<u8>,
-    pack: Option<((u32, u32), Arc<PackReader>)>,
-    ahead: Ahead,
-}
-
-/// Sealed frames `from` and on, back to back.
-#[derive(Default)]
-struct Ahead {
-    pack: (u32, u32),
-    from: u32,
-    until: u32,
-    sealed: Bytes,
-    window: usize,
+    applier: Applier,
+    windows: Vec<Window>,
+    /// Counts openings; windows remember their last.
+    clock: u64,
+    piece: Vec<u8>,
+    /// Sealed bytes of frames that windows fetched which are gone.
+    fetched: u64,
+    /// How many windows of a kind it may have, if that is fewer than else.
+    most: usize,
 }
 
 impl Pages {
     pub(crate) fn new(packs: Arc<Packs>) -> Result<Pages> {
-        let opener = Opener::new()?;
         Ok(Pages {
             packs,
-            opener,
-            at: None,
-            raw: Vec::new(),
-            pack: None,
-            ahead: Ahead::default(),
+            opener: Opener::new()?,
+            applier: Applier::new()?,
+            windows: Vec::new(),
+            clock: 0,
+            piece: Vec::new(),
+            fetched: 0,
+            most: usize::MAX,
         })
     }
 
-    /// Hands the extent's bytes to `take`, in order, a piece per frame.
-    pub(crate) async fn read(&mut self, extent: &Extent, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let PageRef {
-            source,
-            pack,
-            mut frame,
-            mut slot,
-        } = extent.pages_at;
-        let mut left = extent.pages;
+    /// For a backup's reader, who looks at one file's bases in order and has a job's memory to share with its packs.
+    pub(crate) fn of_bases(packs: Arc<Packs>) -> Result<Pages> {
+        Ok(Pages {
+            most: 2,
+            ..Pages::new(packs)?
+        })
+    }
+
+    /// Hands the extent's bytes to `take`, in order, a piece per frame or less.
+    pub(crate) async fn read(&mut self, extent: &Extent, take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match extent.base {
+            None => self.whole(extent.pages_at, extent.pages, take).await,
+            Some(base) => self.differences(extent.pages_at, base, extent.pages, take).await,
+        }
+    }
+
+    /// The whole page at `at`: what a difference is made against. Cheap for pages of a frame after one another, and for
+    /// frames in ascending order.
+    pub(crate) async fn base(&mut self, at: PageRef) -> Result<&[u8]> {
+        let window = self.open(Holds::Pages, at).await?;
+        Ok(self.windows[window].pages(at, 1)?)
+    }
+
+    async fn whole(&mut self, mut at: PageRef, mut left: u32, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while left > 0 {
-            let reader = self.pack(source, pack).await?;
-            self.frame(&reader, source, pack, frame).await?;
-            let slots = reader.slots(frame)?;
-            let count = (slots.count() as u32).saturating_sub(slot).min(left);
-            let page = self.packs.page_size;
-            let first = slots.range(slot as usize, page);
-            let last = slots.range((slot + count).saturating_sub(1) as usize, page);
-            let (Some(first), Some(last), 1..) = (first, last, count) else {
-                let what = format!("frame {frame} has no slot {slot}, which a map refers to");
-                return Err(repo::Error::Damaged {
-                    name: reader.name().into(),
-                    what,
-                }
-                .into());
-            };
-            take(&self.raw[first.start..last.end])?;
+            let window = self.open(Holds::Pages, at).await?;
+            let window = &self.windows[window];
+            let count = window.slots_from(at)?.min(left);
+            take(window.pages(at, count)?)?;
             left -= count;
-            (frame, slot) = (frame + 1, 0);
+            at = window.behind(at, count)?;
         }
         Ok(())
     }
 
-    async fn pack(&mut self, source: u32, number: u32) -> Result<Arc<PackReader>> {
-        if let Some((key, pack)) = &self.pack
-            && *key == (source, number)
-        {
-            return Ok(pack.clone());
+    async fn differences(
+        &mut self,
+        mut at: PageRef,
+        mut base: PageRef,
+        mut left: u32,
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let page_size = self.packs.page_size;
+        while left > 0 {
+            let differences = self.open(Holds::Differences, at).await?;
+            // Whatever this one takes the place of, it is not the window used last.
+            let bases = self.open(Holds::Pages, base).await?;
+            let (differences, bases) = (&self.windows[differences], &self.windows[bases]);
+            let both = differences.slots_from(at)?.min(bases.slots_from(base)?);
+            let count = both.min(left).min(PIECE);
+            self.piece.resize(count as usize * page_size, 0);
+            for (number, page) in (0..count).zip(self.piece.chunks_exact_mut(page_size)) {
+                let of = |at: PageRef| PageRef {
+                    slot: at.slot + number,
+                    ..at
+                };
+                let base = bases.pages(of(base), 1)?;
+                differences.apply(&mut self.applier, of(at), base, page)?;
+            }
+            take(&self.piece)?;
+            left -= count;
+            (at, base) = (differences.behind(at, count)?, bases.behind(base, count)?);
         }
-        let pack = self.packs.get(source, number).await?;
-        self.pack = Some(((source, number), pack.clone()));
-        Ok(pack)
-    }
-
-    /// Makes `frame` the open one.
-    async fn frame(&mut self, pack: &PackReader, source: u32, number: u32, frame: u32) -> Result<()> {
-        if self.at == Some((source, number, frame)) {
-            return Ok(());
-        }
-        self.at = None;
-        if self.ahead.pack != (source, number) || frame < self.ahead.from || frame >= self.ahead.until {
-            self.fetch(pack, (source, number), frame).await?;
-        }
-        let skipped: usize = (self.ahead.from..frame)
-            .map(|f| pack.sealed_length(f))
-            .sum::<Result<usize, _>>()?;
-        let sealed = &self.ahead.sealed[skipped..skipped + pack.sealed_length(frame)?];
-        pack.open(&mut self.opener, frame, sealed, &mut self.raw)?;
-        self.at = Some((source, number, frame));
         Ok(())
     }
 
-    /// Fetches `frame`, and more after it the longer frames have been wanted in a row.
-    async fn fetch(&mut self, pack: &PackReader, key: (u32, u32), frame: u32) -> Result<()> {
-        let in_a_row = self.ahead.pack == key && frame == self.ahead.until;
-        let window = if in_a_row {
-            (self.ahead.window * 2).clamp(1, READ_AHEAD)
-        } else {
-            1
+    /// The number of the window that has the frame of `at` open.
+    async fn open(&mut self, holds: Holds, at: PageRef) -> Result<usize> {
+        let number = self.window(holds, at).await?;
+        let window = &mut self.windows[number];
+        window.open(&self.packs.repository, &mut self.opener, at.frame).await?;
+        Ok(number)
+    }
+
+    /// The number of the window on the pack of `at`.
+    async fn window(&mut self, holds: Holds, at: PageRef) -> Result<usize> {
+        let known = self.windows.iter().position(|window| window.is(holds, at));
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let pack = self.packs.get(at.source, at.pack).await?;
+                let window = Window::new(holds, at, pack, self.packs.page_size);
+                let alike = self
+                    .windows
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, window)| window.holds == holds);
+                let many = alike.clone().count() >= holds.most().min(self.most);
+                let longest_ago = alike.min_by_key(|(_, window)| window.used);
+                match longest_ago.map(|(number, _)| number) {
+                    Some(number) if many => {
+                        let gone = std::mem::replace(&mut self.windows[number], window);
+                        self.fetched += gone.fetched;
+                        number
+                    }
+                    _ => {
+                        self.windows.push(window);
+                        self.windows.len() - 1
+                    }
+                }
+            }
         };
-        let mut until = frame + 1;
-        let mut bytes = pack.sealed_length(frame)?;
-        while until < pack.frames() && bytes < window {
-            bytes += pack.sealed_length(until)?;
-            until += 1;
-        }
-        let sealed = pack.fetch(&self.packs.repository, frame, until - frame).await?;
-        self.ahead = Ahead {
-            pack: key,
-            from: frame,
-            until,
-            window: bytes,
-            sealed,
-        };
-        Ok(())
+        self.clock += 1;
+        self.windows[number].used = self.clock;
+        Ok(number)
+    }
+}
+
+/// The slot `pages` behind `at`, in a frame of `slots` slots.
+fn behind(at: PageRef, pages: u32, slots: u32) -> PageRef {
+    match at.slot + pages < slots {
+        true => PageRef {
+            slot: at.slot + pages,
+            ..at
+        },
+        false => PageRef {
+            frame: at.frame.saturating_add(1),
+            slot: 0,
+            ..at
+        },
+    }
+}
+
+fn no_slot(pack: &PackReader, at: PageRef) -> repo::Error {
+    repo::Error::Damaged {
+        name: pack.name().into(),
+        what: format!("frame {} has no slot {}, which a map refers to", at.frame, at.slot),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Brings a cluster back into a new directory.
+//! Brings a cluster back into a new directory, or onto one that mostly matches.
 //!
 //! Invariants: nothing is touched before the plan was judged; every page written hashed to what it was when it
 //! was read from its source; `pg_control` comes last, so that nothing half restored can be started.
@@ -6,6 +6,7 @@
 mod claim;
 mod config;
 mod copy;
+mod delta;
 mod inline;
 mod owner;
 mod place;
@@ -16,6 +17,7 @@ mod start;
 mod wal;
 
 pub use crate::target::At;
+pub use delta::{Delta, DeltaPlan};
 pub(crate) use inline::write_new;
 pub use owner::Ids;
 pub(crate) use owner::{for_scratch as owner_for_scratch, give, of as owner_of};
@@ -41,12 +43,25 @@ pub struct Request {
     pub timeline: Option<u32>,
     /// The new data directory.
     pub to: PathBuf,
+    /// What may be there already.
+    pub onto: Onto,
     /// Writers at work side by side.
     pub jobs: usize,
     /// Where tablespaces go: location recorded, location now.
     pub tablespaces: Vec<(PathBuf, PathBuf)>,
     /// Whether and how to start a server on it.
     pub start: Option<Start>,
+}
+
+/// What a restore may find where it is to write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Onto {
+    /// Nothing: an empty or a new directory.
+    #[default]
+    Empty,
+    /// An older state of the same cluster, or a restore that was cut off: pages that are right stay, all else is written
+    /// or removed.
+    Delta,
 }
 
 /// How a restored server is started.

@@ -4,11 +4,13 @@
 mod heartbeats;
 mod live;
 mod live_source;
+mod over_sql;
 mod source;
 
 pub(crate) use heartbeats::beside_heartbeats;
 pub use live::LiveServer;
 pub use live_source::LiveSource;
+pub use over_sql::SqlServer;
 pub use pgclient::{
     backup_session::{Started, Stopped},
     catalog::ServerFacts,

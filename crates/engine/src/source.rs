@@ -1,11 +1,13 @@
-//! Where a backup reads from: a data directory, local today.
+//! Where a backup reads from: a data directory of this machine, or one behind a server, through SQL.
 //!
 //! Paths are bytes relative to the data directory, with `/` between parts. A path that is gone is no error:
 //! relations are dropped while we read.
 
 mod local;
+mod sql;
 
 pub use local::LocalDirectory;
+pub use sql::SqlDirectory;
 
 use std::io;
 

@@ -5,6 +5,7 @@
 //! that makes the backup consistent. What cannot be reached is refused before anything is written.
 
 mod base;
+mod blocks;
 mod find;
 mod leader;
 mod scan;
@@ -13,6 +14,7 @@ mod timelines;
 mod when;
 mod window;
 
+pub(crate) use blocks::changed_blocks;
 pub(crate) use find::find;
 pub(crate) use timelines::{Path, Piece, Timelines};
 pub use when::At;

@@ -3,6 +3,8 @@
 //! Restoring and checking are the same walk; they differ in what is done with a file's pages. Everything in between
 //! is bounded: channels by their length, results out of order by [`WINDOW`].
 
+mod compare;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -25,6 +27,8 @@ use crate::{
     pages::{Packs, Pages},
     workers::{died, watched},
 };
+
+pub(crate) use compare::Compared;
 
 /// A large file is handled in parts of this many leaves, 64 MiB at 8 KiB a page, by whoever is free.
 const PART_LEAVES: usize = 4;
@@ -70,6 +74,7 @@ pub(crate) struct Reading {
     sources: Sources,
     /// Bytes of a page.
     pub(crate) page_size: u32,
+    room: compare::Room,
 }
 
 impl Reading {
@@ -172,6 +177,7 @@ impl Traverse<'_> {
                 maps: MapReader::new(self.repository, needed.clone())?,
                 sources: needed.sources.clone(),
                 page_size,
+                room: compare::Room::default(),
             });
             let worker = work(self.context.clone(), handler, work_out.clone(), done_in.clone());
             let worker = watched(worker, done_in.clone());

@@ -148,6 +148,7 @@ fn what_the_model_backs_up_is_restored_byte_for_byte() {
         at: At::Latest,
         timeline: None,
         to: to.clone(),
+        onto: restore::Onto::Empty,
         jobs: 2,
         tablespaces: Vec::new(),
         start: None,

@@ -11,6 +11,7 @@ pub mod conninfo;
 pub mod error;
 pub mod point;
 pub mod pooler;
+pub mod reader;
 pub mod replication;
 
 mod classify;

@@ -4,6 +4,7 @@
 
 mod checksum;
 pub mod fold;
+pub mod hints;
 
 pub use checksum::checksum;
 

@@ -34,7 +34,9 @@ pub const TRAILER: usize = 64;
 /// Bytes that sealing adds to a frame.
 pub const TAG: usize = 16;
 /// Required features this version knows (bits of `FORMAT.md` section 13).
-pub const KNOWN_FEATURES: u32 = FEATURE_FOLDED;
+pub const KNOWN_FEATURES: u32 = FEATURE_DIFFERENCES | FEATURE_FOLDED;
+/// Differences: frames of them in a pack, extents of them in a map or table.
+pub const FEATURE_DIFFERENCES: u32 = 1 << 1;
 /// Folded pages.
 pub const FEATURE_FOLDED: u32 = 1 << 3;
 /// The largest frame a reader opens, decompressed.

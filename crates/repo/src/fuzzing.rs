@@ -54,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     content::MANIFEST_NEEDED,
     content::MANIFEST_KEPT,
     content::PACK_DIRECTORY,
+    content::DIFFERENCE,
     content::LEDGER_RECORD,
 ];
 

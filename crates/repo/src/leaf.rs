@@ -6,16 +6,18 @@
 mod builder;
 mod codec;
 
-pub use builder::LeafBuilder;
+pub use builder::{InFrame, LeafBuilder};
 
-use crate::{Error, Result, envelope::KNOWN_FEATURES, sources::Sources};
+use crate::{
+    Error, Result,
+    envelope::{FEATURE_DIFFERENCES, KNOWN_FEATURES},
+    sources::Sources,
+};
 
 /// Pages of a leaf; the last leaf of a file may have fewer.
 pub const LEAF_PAGES: u32 = 2048;
 /// Bit of `FORMAT.md` section 13 that a patched leaf needs.
 const FEATURE_PATCH: u32 = 1 << 0;
-/// Bit of `FORMAT.md` section 13 that an extent of differences needs.
-const FEATURE_DIFFERENCE: u32 = 1 << 1;
 
 /// One slot of a pack. `source` is a number of the [`Sources`] that the reference stands beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +82,7 @@ pub enum Leaf {
 impl Leaf {
     /// The feature bits that a reader of this leaf must know.
     pub fn features(&self) -> u32 {
-        let of = |extent: &Extent| if extent.base.is_some() { FEATURE_DIFFERENCE } else { 0 };
+        let of = |extent: &Extent| if extent.base.is_some() { FEATURE_DIFFERENCES } else { 0 };
         match self {
             Leaf::Whole(extents) => extents.iter().fold(0, |bits, extent| bits | of(extent)),
             Leaf::Patch { overrides, .. } => {

@@ -10,7 +10,9 @@ mod positions;
 mod seal;
 mod server;
 
-pub use facts::{Facts, Kind, MAX_PAGE_ERRORS, Owner, PageError, Pinned, TableObjects, Tablespace, Totals};
+pub use facts::{
+    ChangesBy, Facts, Increment, Kind, MAX_PAGE_ERRORS, Owner, PageError, Pinned, TableObjects, Tablespace, Totals,
+};
 pub use kept::KeptFile;
 #[cfg(feature = "fuzzing")]
 pub(crate) use kept::{decode as decode_kept, encode as encode_kept};

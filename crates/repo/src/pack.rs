@@ -3,13 +3,19 @@
 //! Invariant: a page is handed out only after it hashed to what was remembered when it was read from the
 //! source, before anything of ours touched it.
 
+#[cfg(not(feature = "fuzzing"))]
+mod difference;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod difference;
+
+pub use difference::{Applier, Differ};
+
 use zeroize::Zeroizing;
 
 use crate::{
     Error, Result,
     bytes_codec::{Malformed, Reader, put_varint},
-    envelope::FEATURE_FOLDED,
-    envelope::{Codec, Draft, Finished, Kind, Opener, Pin, SET_ASIDE, Sealed},
+    envelope::{Codec, Draft, FEATURE_DIFFERENCES, FEATURE_FOLDED, Finished, Kind, Opener, Pin, SET_ASIDE, Sealed},
     keys::page_hash,
     repository::Repository,
     series::FRAME_RECORD,
@@ -19,6 +25,9 @@ use crate::{
 /// A pack is closed when it has grown to this. Each job fills one, and what else it needs comes to a few MiB: so a job
 /// stays below 32 MiB.
 pub const PACK_TARGET: usize = 24 << 20;
+/// A pack of differences is closed when it has grown to this. A job fills one beside its pack of whole pages and stays below
+/// 32 MiB with both; and these are differences of some hundred MiB of pages.
+pub const DIFFERENCES_TARGET: usize = 4 << 20;
 /// A pack is also closed when its directory has grown to this. Pages that compress to almost nothing would otherwise make
 /// packs that are mostly directory, of which a reader keeps many at hand.
 pub const DIRECTORY_TARGET: usize = 512 << 10;
@@ -33,6 +42,8 @@ pub const MAX_FRAME: u32 = 4 << 20;
 pub enum Form {
     /// Nothing.
     Whole = 0,
+    /// Its slots hold what turns other pages into these.
+    Differences = 1,
     /// What a page lets one foresee was taken out of it. How, this crate does not know: who reads brings an [`Unfold`].
     Folded = 3,
 }
@@ -41,6 +52,7 @@ impl Form {
     fn features(self) -> u32 {
         match self {
             Form::Whole => 0,
+            Form::Differences => FEATURE_DIFFERENCES,
             Form::Folded => FEATURE_FOLDED,
         }
     }
@@ -107,7 +119,8 @@ impl PackWriter {
         })
     }
 
-    /// Adds a frame of pages: its packed bytes, how they unpack, its slots, and the hash of each.
+    /// Adds a frame of pages: its packed bytes, how they unpack, its slots, and the hash of each page, which of a difference
+    /// is that of the page it leads to.
     pub fn frame(&mut self, packed: &[u8], raw: usize, codec: Codec, slots: &Slots, hashes: &[[u8; 8]]) -> Result<u32> {
         debug_assert_eq!(slots.count(), hashes.len());
         let number = self.draft.frame(packed, raw, codec)?;
@@ -131,10 +144,14 @@ impl PackWriter {
         self.draft.frames()
     }
 
-    /// Whether it has grown to [`PACK_TARGET`], or its directory to [`DIRECTORY_TARGET`].
+    /// Whether it has grown to [`PACK_TARGET`] or [`DIFFERENCES_TARGET`], or its directory to [`DIRECTORY_TARGET`].
     pub fn is_full(&self) -> bool {
+        let target = match self.form {
+            Form::Whole | Form::Folded => PACK_TARGET,
+            Form::Differences => DIFFERENCES_TARGET,
+        };
         let directory = self.extra.len() + self.draft.frames() as usize * FRAME_RECORD;
-        self.draft.len() + directory >= PACK_TARGET || directory >= DIRECTORY_TARGET
+        self.draft.len() + directory >= target || directory >= DIRECTORY_TARGET
     }
 
     /// Whether nothing was added yet.
@@ -203,7 +220,23 @@ impl PackReader {
 
     /// The slots of a frame.
     pub fn slots(&self, frame: u32) -> Result<&Slots> {
-        let known = self.frames.get(frame as usize).map(|frame| &frame.slots);
+        self.known(frame).map(|frame| &frame.slots)
+    }
+
+    /// What the page in a slot hashes to, and its length in bytes.
+    pub fn page(&self, frame: u32, slot: u32) -> Result<([u8; 8], usize)> {
+        let known = self.frames.get(frame as usize);
+        let found = known.and_then(|known| {
+            let hash = known.hashes.get(slot as usize)?;
+            let range = known.slots.range(slot as usize, self.page_size)?;
+            Some((*hash, range.len()))
+        });
+        found.ok_or_else(|| damaged(self.name(), "a page that is referred to is not in it"))
+    }
+
+    /// What the pages of a frame hash to after a restore, slot by slot, as its directory says: no frame is read for it.
+    pub fn hashes(&self, frame: u32) -> Result<&[[u8; 8]]> {
+        let known = self.frames.get(frame as usize).map(|frame| &*frame.hashes);
         known.ok_or_else(|| damaged(self.name(), "a frame that is referred to is not in it"))
     }
 
@@ -217,13 +250,14 @@ impl PackReader {
         self.sealed.fetch(&**repository.store(), first, count).await
     }
 
-    /// Opens a frame into `out` and checks every page of it.
+    /// Opens a frame of pages into `out` and checks every one of them.
     pub fn open(&self, opener: &mut Opener, frame: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let known = self.known(frame)?;
+        if known.form == Form::Differences {
+            let what = format!("frame {frame} holds differences, where whole pages are referred to");
+            return Err(damaged(self.name(), &what));
+        }
         self.sealed.open_frame(opener, frame, sealed, out)?;
-        let known = self
-            .frames
-            .get(frame as usize)
-            .ok_or_else(|| damaged(self.name(), "it has too few frames"))?;
         if known.form == Form::Folded {
             (self.unfold)(out, &known.slots, self.page_size);
         }
@@ -241,6 +275,51 @@ impl PackReader {
         }
         Ok(())
     }
+
+    /// Opens a frame of differences into `out`: nothing that was read from a source yet, but what [`PackReader::apply`] takes.
+    pub fn open_differences(&self, opener: &mut Opener, frame: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if self.known(frame)?.form != Form::Differences {
+            let what = format!("frame {frame} holds pages, where differences are referred to");
+            return Err(damaged(self.name(), &what));
+        }
+        self.sealed.open_frame(opener, frame, sealed, out)
+    }
+
+    /// Makes `page` of `base` by slot `slot` of the frame of differences that `opened` is, and checks it. After an error
+    /// nothing in `page` is of use.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where no page comes out, or another than was stored, as from another base.
+    pub fn apply(
+        &self,
+        applier: &mut Applier,
+        frame: u32,
+        slot: u32,
+        opened: &[u8],
+        base: &[u8],
+        page: &mut [u8],
+    ) -> Result<()> {
+        let known = self.known(frame)?;
+        let range = known.slots.range(slot as usize, self.page_size);
+        let (Some(difference), Some(hash)) = (range.and_then(|at| opened.get(at)), known.hashes.get(slot as usize))
+        else {
+            return Err(damaged(self.name(), "a difference that is referred to is not in it"));
+        };
+        let what = match applier.apply(base, difference, page) {
+            Ok(()) if page_hash(&self.page_key, page) == *hash => return Ok(()),
+            Ok(()) => "does not lead from its base to the page that was read",
+            Err(Malformed(what)) => what,
+        };
+        Err(damaged(
+            self.name(),
+            &format!("difference {slot} of frame {frame} {what}"),
+        ))
+    }
+
+    fn known(&self, frame: u32) -> Result<&PackFrame> {
+        let known = self.frames.get(frame as usize);
+        known.ok_or_else(|| damaged(self.name(), "a frame that is referred to is not in it"))
+    }
 }
 
 /// Decodes the kind's own part of a pack's directory. `raw` are the raw lengths of its frames.
@@ -250,6 +329,7 @@ pub(crate) fn decode_extra(extra: &[u8], raw: &[u32], page_size: usize) -> Resul
     for raw in raw {
         let form = match reader.byte()? {
             0 => Form::Whole,
+            1 => Form::Differences,
             3 => Form::Folded,
             _ => return Err(Malformed("a frame has a form that this version does not know")),
         };
@@ -290,6 +370,17 @@ mod tests {
         #[test]
         fn no_bytes_panic_the_directory_of_a_pack(extra: Vec<u8>, raw: Vec<u32>) {
             let _ = decode_extra(&extra, &raw, 8192);
+        }
+    }
+
+    /// So that a program that does not know differences refuses it at its head.
+    #[test]
+    fn a_pack_of_differences_says_what_its_readers_must_know() {
+        let folder = crate::test_folder::TestFolder::new();
+        for (form, features) in [(Form::Whole, 0), (Form::Differences, 2), (Form::Folded, 8)] {
+            let name = "packs/20231114T221320Z-000000/00000000".into();
+            let writer = PackWriter::new(&folder.repository, &folder.session, name, form).unwrap();
+            assert_eq!(writer.finish().unwrap().bytes[12..16], [features, 0, 0, 0]);
         }
     }
 

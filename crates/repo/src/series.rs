@@ -77,6 +77,8 @@ pub(crate) struct Series {
     backup: BackupId,
     name: fn(&BackupId, u32) -> String,
     draft: Option<Draft>,
+    /// What readers of the next object must know.
+    features: u32,
     packer: Packer,
     written: Vec<Written>,
 }
@@ -96,6 +98,7 @@ impl Series {
             backup,
             name,
             draft: None,
+            features: 0,
             packer: Packer::new()?,
             written: Vec::new(),
         })
@@ -121,6 +124,18 @@ impl Series {
         self.draft.as_ref().map_or(0, Draft::frames)
     }
 
+    /// Whether the object being written, or the next one, says that its readers must know `features`.
+    pub(crate) fn says(&self, features: u32) -> bool {
+        self.features & features == features
+    }
+
+    /// Closes the object being written like [`Series::close`]: the next ones say `features` too. An object's head comes first.
+    pub(crate) async fn say(&mut self, features: u32, extra: Vec<u8>) -> Result<()> {
+        self.close(extra).await?;
+        self.features |= features;
+        Ok(())
+    }
+
     /// Whether a frame of `raw` bytes still fits, with a directory whose own part is `extra` bytes.
     pub(crate) fn has_room(&self, raw: usize, extra: usize) -> bool {
         let Some(draft) = &self.draft else { return true };
@@ -131,7 +146,8 @@ impl Series {
     /// Seals a frame.
     pub(crate) fn frame(&mut self, raw: &[u8]) -> Result<()> {
         if self.draft.is_none() {
-            let draft = self.repository.draft(&self.session, self.kind, self.name(), 0)?;
+            let (kind, name) = (self.kind, self.name());
+            let draft = (self.repository).draft_with(&self.session, kind, self.features, name, 0)?;
             self.draft = Some(draft);
         }
         match &mut self.draft {

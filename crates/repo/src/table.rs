@@ -38,6 +38,19 @@ pub struct Entry {
     pub modified_micros: i64,
 }
 
+impl Entry {
+    /// The feature bits that a reader of this entry must know.
+    pub(crate) fn features(&self) -> u32 {
+        let EntryKind::File { leaves, .. } = &self.kind else {
+            return 0;
+        };
+        leaves.iter().fold(0, |bits, leaf| match leaf {
+            LeafSlot::Inline(leaf) => bits | leaf.features(),
+            LeafSlot::Ref(_) => bits,
+        })
+    }
+}
+
 /// What a path is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {

@@ -72,7 +72,8 @@ each! {
     repo_identity repo_session repo_unlock repo_key_file repo_names
     repo_envelope repo_frames repo_wal_run
     repo_directory repo_leaf repo_map_frame repo_table_directory repo_table_frame
-    repo_manifest_facts repo_manifest_needed repo_manifest_kept repo_pack_directory repo_ledger_record
+    repo_manifest_facts repo_manifest_needed repo_manifest_kept repo_pack_directory repo_difference
+    repo_ledger_record
 }
 
 /// Else a new decoder would be fuzzed by one of the two only.

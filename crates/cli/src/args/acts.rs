@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::restore::At;
 
 use super::{
-    values::{Compression, Named, Renamed, VerifyLevel, parse_rate},
+    values::{Compression, Difference, Named, Reader, Renamed, VerifyLevel, parse_rate},
     wal::Wal,
 };
 
@@ -102,7 +102,7 @@ pub(crate) struct Point {
 /// `lastgood doctor`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lastgood doctor\n  lastgood doctor shop\n  \
-    lastgood doctor 'host=db1 user=postgres'")]
+    lastgood doctor 'host=db1 user=postgres'\n  lastgood doctor 'host=db1 user=backup' --reader sql")]
 pub(crate) struct Doctor {
     /// A configured database or a connection string; all of them if not given
     #[arg(value_name = "NAME|CONNINFO")]
@@ -110,6 +110,15 @@ pub(crate) struct Doctor {
     /// The directory of PostgreSQL's programs
     #[arg(long, value_name = "DIR", env = "LASTGOOD_POSTGRES", hide_env = true)]
     pub(crate) postgres: Option<PathBuf>,
+    /// How the server's files are read: local, or sql where this machine does not see them [default: local]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "LASTGOOD_READER",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub(crate) reader: Option<Reader>,
     /// Where the server's data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,
@@ -119,7 +128,8 @@ pub(crate) struct Doctor {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lastgood backup shop\n  lastgood backup shop --label 'before the migration'\n  \
-    lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key"
+    lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key\n  \
+    lastgood backup shop --reader sql"
 )]
 pub(crate) struct Backup {
     /// A configured database or a connection string
@@ -128,6 +138,21 @@ pub(crate) struct Backup {
     /// Words to find this backup by
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
+    /// Store every page [default: what changed since the backup before, where there is a sound one]
+    #[arg(long, conflicts_with_all = ["incremental", "rebase"])]
+    pub(crate) full: bool,
+    /// Store what changed since the backup before, or fail
+    #[arg(long)]
+    pub(crate) incremental: bool,
+    /// Store anew what lies in objects of which little else is used, all of it at once
+    #[arg(long)]
+    pub(crate) rebase: bool,
+    /// Store changed pages as differences from what they were: auto, always, never
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) difference: Difference,
+    /// Of the pages that the WAL says are unchanged, how many of a hundred are read and compared all the same
+    #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) audit: u8,
     /// Compression: none, or zstd's level 1..19 [default: 2]
     #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
     pub(crate) compress: Option<Compression>,
@@ -137,6 +162,15 @@ pub(crate) struct Backup {
     /// The most bytes to read in a second, such as 50M or 1G
     #[arg(long, value_name = "RATE", env = "LASTGOOD_MAX_RATE", hide_env = true, value_parser = parse_rate)]
     pub(crate) max_rate: Option<u64>,
+    /// How the server's files are read: local, or sql where this machine does not see them [default: local]
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "LASTGOOD_READER",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub(crate) reader: Option<Reader>,
     /// Where the server's data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,
@@ -185,6 +219,10 @@ pub(crate) struct Restore {
     /// The new data directory
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
+    /// DIR may hold an older state of this cluster, or a restore that was cut off: only pages that differ are written,
+    /// and what the backup does not have is removed. Never onto a running server
+    #[arg(long)]
+    pub(crate) delta: bool,
     /// Which moment: latest, a time with its zone, "5 minutes ago", lsn:X/Y, xid:N, before-xid:N, name:POINT,
     /// or backup:ID for the end of that backup
     #[arg(long, value_name = "WHEN", default_value = "latest")]

@@ -34,6 +34,25 @@ pub(crate) enum VerifyLevel {
     Restore,
 }
 
+/// `--reader` and `reader`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reader {
+    /// As files of this machine.
+    Local,
+    /// Through SQL, by rights to execute functions alone.
+    Sql,
+}
+
+impl From<Reader> for engine::backup::Reader {
+    fn from(reader: Reader) -> engine::backup::Reader {
+        match reader {
+            Reader::Local => engine::backup::Reader::Local,
+            Reader::Sql => engine::backup::Reader::Sql,
+        }
+    }
+}
+
 /// `--compress` and `compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compression(pub(crate) Level);
@@ -48,6 +67,24 @@ impl FromStr for Compression {
         match text.parse() {
             Ok(level) if (1..=19).contains(&level) => Ok(Compression(Level::Zstd(level))),
             _ => Err("it must be `none` or a number from 1 to 19".into()),
+        }
+    }
+}
+
+/// `--difference`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Difference(pub(crate) engine::backup::Difference);
+
+impl FromStr for Difference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Difference, String> {
+        use engine::backup::Difference::{Always, Auto, Never};
+        match text {
+            "auto" => Ok(Difference(Auto)),
+            "always" => Ok(Difference(Always)),
+            "never" => Ok(Difference(Never)),
+            _ => Err("it must be auto, always or never".into()),
         }
     }
 }

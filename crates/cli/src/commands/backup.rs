@@ -1,6 +1,6 @@
 //! `lastgood backup`: one backup of a running server, committed only when it is whole.
 
-use engine::backup::{self, Options, Summary};
+use engine::backup::{self, ChangesBy, Increment, Options, Summary, Wanted};
 
 use crate::{
     Result,
@@ -17,6 +17,14 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
     let server = target.server()?;
     let data_directory = args.data_directory.map(|path| run.current.join(path));
     let options = Options {
+        wanted: match (args.full, args.incremental) {
+            (true, _) => Wanted::Full,
+            (_, true) => Wanted::Incremental,
+            _ => Wanted::Either,
+        },
+        rebase: args.rebase,
+        difference: args.difference.0,
+        audit: args.audit,
         label: args.label,
         level: args
             .compress
@@ -25,6 +33,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
             .unwrap_or_default(),
         jobs: jobs(args.jobs, target.entry.jobs),
         max_rate: args.max_rate.or(target.entry.max_rate),
+        reader: args.reader.or(target.entry.reader).map(Into::into).unwrap_or_default(),
         data_directory: data_directory.or_else(|| target.entry.data_directory.clone()),
     };
     let opened = engine::database::open(&run.context, &target.database()?).await?;
@@ -38,6 +47,8 @@ fn text(name: &str, summary: &Summary) -> String {
     let mut text = format!("Backed up {name} as {}\n", backup.id);
     let rate = render::rate(summary.bytes_per_second);
     text.push_str(&render::fields(&[
+        ("  kind", kind(summary)),
+        ("  read", render::size(summary.bytes_read)),
         (
             "  data",
             format!(
@@ -60,6 +71,19 @@ fn text(name: &str, summary: &Summary) -> String {
     text
 }
 
+/// Whether it is full, and why; or what told what changed.
+fn kind(summary: &Summary) -> String {
+    match (&summary.increment, &summary.full_because) {
+        (Some(Increment { by: ChangesBy::Wal, .. }), _) => "incremental: the WAL tells what changed".into(),
+        (Some(Increment { why, .. }), _) => format!(
+            "incremental: every page was read and compared, because {}",
+            why.as_deref().unwrap_or("the WAL does not tell")
+        ),
+        (None, Some(why)) => format!("full: {why}"),
+        (None, None) => "full".into(),
+    }
+}
+
 /// Such as ` (31% of it)`.
 fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -70,6 +94,16 @@ fn share(part: u64, whole: u64) -> String {
 
 /// Damage in the source is in the backup too: that must not pass for a success.
 fn problem(summary: &Summary) -> Option<Problem> {
+    if let Some(unsound) = &summary.unsound {
+        return Some(Problem::found(
+            Exit::Partly,
+            "map-unsound",
+            format!(
+                "the backup is made, with every page read, since a change was found that no WAL tells of: {unsound}"
+            ),
+            "Check the server's disk, and who else writes to its data directory. Verify earlier incremental backups: `lastgood verify --level restore`.",
+        ));
+    }
     let (first, count) = (summary.page_errors.first()?, summary.page_errors.len());
     Some(Problem::found(
         Exit::Partly,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    args::{Doctor, is_conninfo},
+    args::{Doctor, Reader, is_conninfo},
     commands::{Run, jobs},
     config::{self, Entry},
     exit::Exit,
@@ -31,6 +31,7 @@ struct Examined {
 pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
     let mut reports = Vec::new();
     let data_directory = args.data_directory.map(|path| run.current.join(path));
+    let reader = args.reader;
     let word = args.target.as_deref();
     let without_repository = run.global.repository.is_none();
     let server_alone = word.is_some_and(is_conninfo) && without_repository;
@@ -41,7 +42,10 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
             Some(text) => config::parse_server(text)?,
             None => Conninfo::parse("", &config::environment)?,
         };
-        let (options, binaries) = (options(&Entry::default(), data_directory), args.postgres.as_deref());
+        let (options, binaries) = (
+            options(&Entry::default(), reader, data_directory),
+            args.postgres.as_deref(),
+        );
         let report = engine::doctor::examine(&run.context, None, Some(&server), &options, binaries).await?;
         reports.push(Examined {
             name: server.to_redacted_string(),
@@ -53,7 +57,7 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
             let (database, server, options) = (
                 target.database()?,
                 target.server.as_ref(),
-                options(&target.entry, data_directory.clone()),
+                options(&target.entry, reader, data_directory.clone()),
             );
             let report = engine::doctor::examine(&run.context, Some(&database), server, &options, binaries).await?;
             reports.push(Examined {
@@ -77,13 +81,18 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
     Ok(Outcome::new(serde_json::json!({ "reports": reports }), text).but(problem))
 }
 
-/// A backup as it would be taken without flags: that is what is examined.
-fn options(entry: &Entry, data_directory: Option<PathBuf>) -> Options {
+/// A backup as it would be taken without other flags: that is what is examined.
+fn options(entry: &Entry, reader: Option<Reader>, data_directory: Option<PathBuf>) -> Options {
     Options {
+        wanted: engine::backup::Wanted::default(),
+        rebase: false,
+        difference: engine::backup::Difference::default(),
+        audit: 1,
         label: None,
         level: entry.compress.map(|level| level.0).unwrap_or_default(),
         jobs: jobs(None, entry.jobs),
         max_rate: entry.max_rate,
+        reader: reader.or(entry.reader).map(Into::into).unwrap_or_default(),
         data_directory: data_directory.or_else(|| entry.data_directory.clone()),
     }
 }

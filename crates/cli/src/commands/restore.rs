@@ -1,8 +1,8 @@
-//! `lastgood restore`: shows the plan, then brings the database back into a new directory.
+//! `lastgood restore`: shows the plan, then brings the database back into a new directory, or onto an old one.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
-use engine::restore::{self, Plan, Request, Restored, Start};
+use engine::restore::{self, Onto, Plan, Request, Restored, Start};
 
 use crate::{
     Error, Result,
@@ -20,6 +20,7 @@ pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
         at: args.at,
         timeline: args.timeline,
         to: run.current.join(&args.to),
+        onto: if args.delta { Onto::Delta } else { Onto::Empty },
         jobs: jobs(args.jobs, target.entry.jobs),
         tablespaces: args
             .tablespaces
@@ -41,19 +42,29 @@ pub(crate) async fn run(run: &Run, args: Restore) -> Result<Outcome> {
     for line in &lines {
         run.progress.note(line);
     }
-    if !args.yes && !run.global.json {
-        confirm(&plan)?;
+    if !args.yes {
+        confirm(&plan, run.global.json)?;
     }
     let restored = restore::run(&run.context, &opened, &request, plan).await?;
     Ok(Outcome::new(&restored, text(&restored)))
 }
 
-/// Asks on a terminal. Without one the restore goes ahead: it writes into a new or empty directory only,
-/// so that there is nothing to lose.
-fn confirm(_: &Plan) -> Result<()> {
+/// Asks on a terminal. Without one, and for programs, a restore goes ahead where there is nothing to lose: into a new or
+/// empty directory, and on with one that was cut off. What writes over something is to be said outright.
+fn confirm(plan: &Plan, json: bool) -> Result<()> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
-    if !stdin.is_terminal() || !stderr.is_terminal() {
-        return Ok(());
+    if json || !stdin.is_terminal() || !stderr.is_terminal() {
+        return match &plan.delta {
+            Some(delta) if delta.overwrites() => Err(Error::refused(
+                "not-confirmed",
+                format!(
+                    "this restore would write over {}, and there is nobody to ask",
+                    plan.to.display()
+                ),
+                "Look at the plan (--plan), then add --yes.",
+            )),
+            _ => Ok(()),
+        };
     }
     let terminal = |error| Error::file("read from", std::path::Path::new("the terminal"), error);
     write!(stderr, "Go ahead? [y/N] ")
@@ -80,6 +91,16 @@ fn text(restored: &Restored) -> String {
         restored.files,
         render::duration(restored.seconds),
     );
+    if let Some(delta) = &restored.delta {
+        text.push_str(&format!(
+            "Delta: {} pages compared, {} written ({}), {} fetched; {} files and directories removed.\n",
+            delta.pages_compared,
+            delta.pages_written,
+            render::size(delta.bytes_written),
+            render::size(delta.bytes_fetched),
+            delta.removed,
+        ));
+    }
     if let Some(server) = &restored.server {
         text.push_str(&format!(
             "The server is open: port {}, process {}, socket in {}\nIts log: {}\n",

@@ -12,13 +12,14 @@ use crate::{
 };
 
 /// Keys of a `[database.NAME]`; a test holds them equal to [`Entry`]'s fields.
-pub(crate) const KEYS: [&str; 12] = [
+pub(crate) const KEYS: [&str; 13] = [
     "repository",
     "id",
     "key",
     "passphrase_file",
     "passphrase_command",
     "server",
+    "reader",
     "data_directory",
     "jobs",
     "compress",

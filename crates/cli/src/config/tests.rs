@@ -15,13 +15,14 @@ fn check_refused(text: &str, message: &str, hint: &str) {
 #[test]
 fn every_key_is_read_and_paths_count_from_the_file() {
     let text = "[database.shop]\nrepository = 'backups'\nid = '0123456789abcdef0123456789abcdef'\nkey = 'shop.key'\n\
-        server = 'host=/tmp'\ndata_directory = '/data'\njobs = 2\ncompress = 'none'\nmax_rate = '50M'\npostgres = '/pg'\n\
+        server = 'host=/tmp'\nreader = 'sql'\ndata_directory = '/data'\njobs = 2\ncompress = 'none'\nmax_rate = '50M'\npostgres = '/pg'\n\
         scratch = '/var/tmp'\n";
     let config = read(text).unwrap();
     let entry = &config.databases["shop"];
     assert_eq!(entry.repository, "/etc/lastgood/backups");
     assert_eq!(entry.key.as_deref(), Some(Path::new("/etc/lastgood/shop.key")));
     assert_eq!(entry.max_rate, Some(50 << 20));
+    assert_eq!(entry.reader, Some(crate::args::Reader::Sql));
     assert_eq!(entry.compress.map(|level| level.0), Some(engine::backup::Level::None));
 }
 
@@ -97,6 +98,7 @@ fn values_that_make_no_sense_are_refused_with_their_section() {
         "compress = 'fast'",
         "max_rate = 'quick'",
         "jobs = 'two'",
+        "reader = 'ssh'",
         "repository = 1",
         "[",
     ] {

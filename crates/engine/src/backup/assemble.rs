@@ -6,16 +6,21 @@
 use std::collections::BTreeMap;
 
 use repo::{
-    leaf::{self, LeafBuilder},
+    leaf::{self, Extent, Leaf, LeafRef, PageRef},
     manifest::MAX_PAGE_ERRORS,
     map::{MapWriter, Written},
     sources::Sources,
-    table::{Entry, EntryKind, TableWriter, WrittenTable},
+    table::{Entry, EntryKind, LeafSlot, TableWriter, WrittenTable},
 };
 
 use crate::{Result, workers::died};
 
-use super::read::{PageError, Stored};
+use super::{
+    against::{Counts, Piece},
+    leaves::{Leaves, Made},
+    read::{PageError, Stored},
+    uses::Uses,
+};
 
 /// What came of a piece of work.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(super) struct Totals {
     pub(super) tablespaces: BTreeMap<u32, u64>,
     /// Pages whose checksum did not fit.
     pub(super) page_errors: u64,
+    /// How they came to be known.
+    pub(super) counts: Counts,
 }
 
 /// Everything but the packs, written.
@@ -49,6 +56,8 @@ pub(super) struct Assembled {
     pub(super) totals: Totals,
     /// The first [`MAX_PAGE_ERRORS`] of those pages.
     pub(super) errors: Vec<PageError>,
+    /// What is used of all packs and maps.
+    pub(super) uses: Uses,
 }
 
 impl Assembled {
@@ -63,21 +72,33 @@ pub(super) struct Assembler {
     table: TableWriter,
     map: MapWriter,
     sources: Sources,
+    /// The numbering of an incremental backup's parent.
+    parents: Option<Sources>,
+    uses: Uses,
     page_size: u32,
     next: u64,
     waiting: BTreeMap<u64, Outcome>,
     /// The large file whose parts are coming in.
-    growing: Option<(Stored, LeafBuilder)>,
+    growing: Option<(Stored, Leaves)>,
     pub(super) totals: Totals,
     pub(super) errors: Vec<PageError>,
 }
 
 impl Assembler {
-    pub(super) fn new(table: TableWriter, map: MapWriter, sources: Sources, page_size: u32) -> Assembler {
+    /// `parents` is the numbering that kept pieces are by.
+    pub(super) fn new(
+        table: TableWriter,
+        map: MapWriter,
+        sources: Sources,
+        parents: Option<Sources>,
+        page_size: u32,
+    ) -> Assembler {
         Assembler {
             table,
             map,
             sources,
+            parents,
+            uses: Uses::default(),
             page_size,
             next: 0,
             waiting: BTreeMap::new(),
@@ -96,7 +117,7 @@ impl Assembler {
                 Outcome::Entry(entry) => self.table.push(&entry, &self.sources).await?,
                 Outcome::Files(files) => {
                     for stored in files {
-                        let mut leaves = LeafBuilder::new();
+                        let mut leaves = Leaves::default();
                         self.add(&stored, &mut leaves)?;
                         self.file(stored, leaves).await?;
                     }
@@ -126,16 +147,18 @@ impl Assembler {
             sources: self.sources,
             totals: self.totals,
             errors: self.errors,
+            uses: self.uses,
         })
     }
 
     async fn part(&mut self, part: Stored, last: bool) -> Result<()> {
         let (mut file, mut leaves) = match self.growing.take() {
             Some(growing) => growing,
-            None => (part.head(), LeafBuilder::new()),
+            None => (part.head(), Leaves::default()),
         };
         self.add(&part, &mut leaves)?;
         file.bytes += part.bytes;
+        file.counts.add(part.counts);
         self.errors(part.errors);
         if last {
             return self.file(file, leaves).await;
@@ -144,20 +167,69 @@ impl Assembler {
         Ok(())
     }
 
-    fn add(&mut self, stored: &Stored, leaves: &mut LeafBuilder) -> Result<()> {
-        for run in &stored.runs {
-            let slots = if run.closed {
-                run.first.slot + run.pages
-            } else {
-                u32::MAX
+    fn add(&mut self, stored: &Stored, leaves: &mut Leaves) -> Result<()> {
+        for piece in &stored.pieces {
+            let added = match piece {
+                Piece::Stored(run) => {
+                    self.uses.pages(run.first, run.pages);
+                    leaves.stored(run)
+                }
+                Piece::Difference { at, base } => {
+                    let source = our_number(base.source, &mut self.sources, &self.parents);
+                    let base = PageRef { source, ..*base };
+                    self.uses.pages(at.at, 1);
+                    self.uses.pages(base, 1);
+                    leaves.difference(*at, base)
+                }
+                Piece::Kept(extent) => {
+                    let extent = self.ours(extent);
+                    self.uses.extent(&extent);
+                    leaves.kept(extent)
+                }
+                Piece::Leaf { slot, extents } => {
+                    for extent in extents {
+                        let extent = self.ours(extent);
+                        self.uses.extent(&extent);
+                    }
+                    leaves.leaf(self.our_leaf(slot))
+                }
             };
-            leaves
-                .append_in_frame(run.pages, run.first, slots)
-                .map_err(|malformed| repo::Error::Conflict {
-                    what: format!("{}: {}", String::from_utf8_lossy(&stored.path), malformed.0),
-                })?;
+            added.map_err(|malformed| repo::Error::Conflict {
+                what: format!("{}: {}", String::from_utf8_lossy(&stored.path), malformed.0),
+            })?;
         }
         Ok(())
+    }
+
+    /// An extent of the parent's by our numbers.
+    fn ours(&mut self, extent: &Extent) -> Extent {
+        let at = |at: PageRef, sources: &mut Sources, parents: &Option<Sources>| PageRef {
+            source: our_number(at.source, sources, parents),
+            ..at
+        };
+        Extent {
+            pages_at: at(extent.pages_at, &mut self.sources, &self.parents),
+            base: extent.base.map(|base| at(base, &mut self.sources, &self.parents)),
+            ..*extent
+        }
+    }
+
+    /// A leaf of the parent's, as it shall stand in our table.
+    fn our_leaf(&mut self, slot: &LeafSlot) -> LeafSlot {
+        match slot {
+            LeafSlot::Ref(at) => {
+                let source = our_number(at.source, &mut self.sources, &self.parents);
+                let at = LeafRef { source, ..*at };
+                self.uses.leaf(&at);
+                LeafSlot::Ref(at)
+            }
+            LeafSlot::Inline(Leaf::Whole(extents)) => {
+                let extents = extents.iter().map(|extent| self.ours(extent)).collect();
+                LeafSlot::Inline(Leaf::Whole(extents))
+            }
+            // Nobody writes these; the reader has refused it.
+            patch @ LeafSlot::Inline(Leaf::Patch { .. }) => patch.clone(),
+        }
     }
 
     /// Counts all and keeps the first: a disk that rots everywhere must not fill the memory of the host too.
@@ -167,10 +239,11 @@ impl Assembler {
         self.errors.extend(errors.into_iter().take(room));
     }
 
-    async fn file(&mut self, stored: Stored, leaves: LeafBuilder) -> Result<()> {
+    async fn file(&mut self, stored: Stored, leaves: Leaves) -> Result<()> {
         self.totals.files += 1;
         self.totals.bytes += stored.bytes;
         self.totals.pages += stored.bytes.div_ceil(u64::from(self.page_size));
+        self.totals.counts.add(stored.counts);
         self.errors(stored.errors);
         if let Some(oid) = tablespace_of(&stored.path) {
             *self.totals.tablespaces.entry(oid).or_default() += stored.bytes;
@@ -178,7 +251,16 @@ impl Assembler {
         let mut slots = Vec::new();
         for (number, leaf) in leaves.finish().into_iter().enumerate() {
             let pages = leaf::pages_of_leaf(stored.bytes, self.page_size, number as u64);
-            slots.push(self.map.place(leaf, pages, &self.sources).await?);
+            slots.push(match leaf {
+                Made::Kept(slot) => slot,
+                Made::New(leaf) => {
+                    let slot = self.map.place(leaf, pages, &self.sources).await?;
+                    if let LeafSlot::Ref(at) = &slot {
+                        self.uses.leaf(at);
+                    }
+                    slot
+                }
+            });
         }
         let kind = EntryKind::File {
             size: stored.bytes,
@@ -193,6 +275,13 @@ impl Assembler {
         };
         Ok(self.table.push(&entry, &self.sources).await?)
     }
+}
+
+/// Our number of the backup that the parent has under `number`. One that it does not list gets a number that
+/// nobody has: the leaf is refused when it is written.
+fn our_number(number: u32, sources: &mut Sources, parents: &Option<Sources>) -> u32 {
+    let id = parents.as_ref().and_then(|parents| parents.get(number));
+    id.map_or(u32::MAX, |id| sources.intern(id))
 }
 
 /// The oid of the tablespace that a path lies in, if it is one.

@@ -50,7 +50,13 @@ fn judge_generation(generation: &str, known: &[String]) -> Result<()> {
 }
 
 /// Says in the ledger that a run begins, and which cluster and timeline it is about.
-pub(super) async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: BackupId) -> Result<()> {
+pub(super) async fn begin(
+    opened: &Opened,
+    session: &Session,
+    plan: &Plan,
+    id: BackupId,
+    parent: Option<BackupId>,
+) -> Result<()> {
     let facts = &plan.facts;
     let cluster = begun::Cluster {
         generation: facts.system_identifier,
@@ -66,7 +72,7 @@ pub(super) async fn begin(opened: &Opened, session: &Session, plan: &Plan, id: B
             run,
             session,
             what: What::Backup,
-            parent: None,
+            parent: parent.map(|parent| parent.to_string()),
         })
         .await?;
     Ok(())

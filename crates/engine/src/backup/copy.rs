@@ -25,7 +25,8 @@ use crate::{
 
 use super::{
     assemble::{Assembler, Outcome},
-    packer::{Packer, Place},
+    increment::{Known, ParentFiles, Shared},
+    packer::{FRAME_BYTES, Packer, Place},
     read::{Reader, Rules},
     walk::{self, Sink, Spaces, Work},
 };
@@ -44,6 +45,14 @@ pub(super) struct Copy {
     pub(super) jobs: usize,
     /// Bytes in all, as far as the catalog knows; only for progress.
     pub(super) expected: u64,
+    /// The parent of an incremental backup.
+    pub(super) parent: Option<Parent>,
+}
+
+/// What an incremental backup is computed against.
+pub(super) struct Parent {
+    pub(super) files: ParentFiles,
+    pub(super) shared: Arc<Shared>,
 }
 
 struct Numbered {
@@ -76,12 +85,18 @@ impl Copy {
         let (work_in, work_out) = async_channel::bounded(jobs * 2);
         let (done_in, done_out) = async_channel::bounded(jobs * 4);
         let done = Arc::new(AtomicU64::new(0));
+        let (files, shared) = self
+            .parent
+            .map_or((None, None), |parent| (Some(parent.files), Some(parent.shared)));
         for _ in 0..jobs {
+            let known = shared.clone().map(|shared| Known::new(&self.place.repository, shared));
             let reader = Reader {
                 source: self.source.clone(),
                 rules: self.rules.clone(),
                 rate: self.rate.clone(),
                 packer: Packer::new(self.place.clone())?,
+                known: known.transpose()?,
+                scratch: vec![0; FRAME_BYTES.max(self.place.page_size)],
             };
             let worker = work(self.context.clone(), reader, work_out.clone(), done_in.clone());
             let worker = watched(worker, done_in.clone());
@@ -96,6 +111,7 @@ impl Copy {
             window,
             next: 0,
             context: self.context.clone(),
+            files,
         };
         let (source, spaces) = (self.source.clone(), self.spaces.clone());
         let walker = watched(hand.walk(source, spaces), done_in.clone());
@@ -198,9 +214,24 @@ struct Hand {
     window: Arc<Semaphore>,
     next: u64,
     context: Context,
+    files: Option<ParentFiles>,
 }
 
 impl Hand {
+    /// Finds what the parent has of each file. The walk comes in the order of its table.
+    async fn parents(&mut self, work: &mut Work) -> Result<()> {
+        let Some(known) = &mut self.files else { return Ok(()) };
+        let files = match work {
+            Work::Files(files) => files.as_mut_slice(),
+            Work::Part { file, .. } => std::slice::from_mut(file),
+            Work::Directory { .. } | Work::Link { .. } => &mut [],
+        };
+        for file in files {
+            file.parent = known.find(&file.path).await?;
+        }
+        Ok(())
+    }
+
     async fn walk(mut self, source: Arc<dyn Source>, spaces: Spaces) {
         let walked = walk::walk(&*source, &spaces, &mut self).await;
         let _ = self.done.send(walked.map(|()| Said::Walked(self.next))).await;
@@ -208,8 +239,9 @@ impl Hand {
 }
 
 impl Sink for Hand {
-    async fn take(&mut self, work: Work) -> Result<()> {
+    async fn take(&mut self, mut work: Work) -> Result<()> {
         self.context.stop.check()?;
+        self.parents(&mut work).await?;
         let window = self.window.acquire_arc().await;
         let number = self.next;
         self.next += 1;

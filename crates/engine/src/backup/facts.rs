@@ -6,8 +6,8 @@ use repo::{
     BackupId,
     ledger::Lsn as Position,
     manifest::{
-        Ancestor, Collation, Facts, KeptFile, Kind, Manifest, Needed, ObjectRef, PageError, Pinned, Postgresql,
-        Relation, Start, Stop, TableObjects, Tablespace, Totals,
+        Ancestor, Collation, Facts, Increment, KeptFile, Kind, Manifest, Needed, ObjectRef, PageError, Pinned,
+        Postgresql, Relation, Start, Stop, TableObjects, Tablespace, Totals,
     },
 };
 
@@ -18,6 +18,7 @@ use super::{Plan, assemble::Assembled};
 pub(super) struct Parts<'a> {
     pub(super) id: BackupId,
     pub(super) database: String,
+    pub(super) parent: Option<(BackupId, &'a Needed, Increment)>,
     pub(super) label: Option<String>,
     pub(super) started: i64,
     pub(super) stopped: i64,
@@ -33,7 +34,7 @@ pub(super) struct Parts<'a> {
     pub(super) relations: Vec<Relation>,
 }
 
-/// The manifest of a full backup.
+/// The manifest.
 pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
     let history = ancestors(parts.begun.timeline, parts.history.as_deref())?;
     let Assembled {
@@ -42,12 +43,28 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
         sources,
         totals,
         errors,
+        uses,
     } = parts.assembled;
+    let maps = maps.iter().enumerate().map(|(number, map)| ObjectRef {
+        source: 0,
+        number: number as u32,
+        size: u32::try_from(map.pin.size).unwrap_or(u32::MAX),
+        directory: map.directory,
+        hash: map.pin.hash,
+        holds: 0,
+        used: 0,
+    });
+    let parents = parts.parent.as_ref().map(|(_, needed, _)| *needed);
+    let needed = uses.needed(sources, parts.packs, maps.collect(), parents)?;
     let facts = Facts {
         backup: parts.id,
         database: parts.database,
-        kind: Kind::Full,
-        parent: None,
+        kind: match parts.parent {
+            Some(_) => Kind::Incremental,
+            None => Kind::Full,
+        },
+        parent: parts.parent.as_ref().map(|(id, _, _)| *id),
+        increment: parts.parent.map(|(_, _, increment)| increment),
         label: parts.label,
         started: parts.started,
         stopped: parts.stopped.max(parts.started),
@@ -72,7 +89,7 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
             files: totals.files,
             bytes: totals.bytes,
             pages: totals.pages,
-            packs: parts.packs.len() as u64,
+            packs: needed.packs.len() as u64,
             stored: parts.stored,
             page_errors: totals.page_errors,
         },
@@ -83,18 +100,6 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
                 block: u64::from(error.block),
             })
             .collect(),
-    };
-    let maps = maps.iter().enumerate().map(|(number, map)| ObjectRef {
-        source: 0,
-        number: number as u32,
-        size: u32::try_from(map.pin.size).unwrap_or(u32::MAX),
-        directory: map.directory,
-        hash: map.pin.hash,
-    });
-    let needed = Needed {
-        sources,
-        packs: parts.packs,
-        maps: maps.collect(),
     };
     Ok(Manifest {
         facts,

@@ -3,21 +3,26 @@
 //! One packer belongs to one worker; nothing in it is shared but the numbering of packs and the uploads.
 //! A page is hashed right after it was read and checked, before anything else of ours touches it.
 
+mod differences;
+mod frames;
+
 use std::sync::Arc;
 
 use pgformat::page::fold::Folder;
 use repo::{
     BackupId, Repository,
-    envelope::Codec,
     leaf::PageRef,
-    pack::{Form, PackWriter, Slots},
+    pack::{Form, Slots},
     session::Session,
 };
-use zstd::bulk::Compressor;
 
-use crate::{Error, Result};
+use crate::Result;
 
 use super::{Level, uploads::Uploads};
+
+use differences::Differences;
+pub(super) use differences::Placed;
+use frames::Frames;
 
 /// Raw bytes of a frame that is full.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
@@ -32,71 +37,49 @@ pub(super) struct Place {
     pub(super) uploads: Uploads,
 }
 
-/// A frame and a pack being filled.
+/// A frame and a pack being filled with whole pages, and beside them others with differences, once there are any.
 pub(super) struct Packer {
     place: Arc<Place>,
-    compressor: Option<Compressor<'static>>,
     page_key: [u8; 32],
     raw: Vec<u8>,
     filled: usize,
     lengths: Vec<u32>,
     hashes: Vec<[u8; 8]>,
-    packed: Vec<u8>,
-    pack: Option<(u32, PackWriter)>,
+    frames: Frames,
+    differences: Option<Differences>,
 }
 
 impl Packer {
     pub(super) fn new(place: Arc<Place>) -> Result<Packer> {
-        let compressor = match place.level {
-            Level::None => None,
-            Level::Zstd(level) => Some(compressor(level)?),
-        };
         let page_key = *place.repository.keyring().page_key();
+        let form = match place.level {
+            Level::None => Form::Whole,
+            Level::Zstd(_) => Form::Folded,
+        };
         Ok(Packer {
-            compressor,
             page_key,
             raw: vec![0; FRAME_BYTES.max(place.page_size)],
             filled: 0,
             lengths: Vec::new(),
             hashes: Vec::new(),
-            packed: Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES.max(place.page_size))),
-            pack: None,
+            frames: Frames::new(place.clone(), form)?,
+            differences: None,
             place,
         })
+    }
+
+    /// What a page hashes to.
+    pub(super) fn hash(&self, page: &[u8]) -> [u8; 8] {
+        repo::keys::page_hash(&self.page_key, page)
     }
 
     /// Room in the present frame, a whole number of pages and at least one, and where the first page put
     /// there will be found.
     pub(super) fn room(&mut self) -> Result<(&mut [u8], PageRef)> {
-        let slot = self.lengths.len() as u32;
-        if self.pack.is_none() {
-            let number = self.place.uploads.next_pack();
-            let name = repo::names::pack(&self.place.backup, number);
-            let form = if self.compressor.is_some() {
-                Form::Folded
-            } else {
-                Form::Whole
-            };
-            self.pack = Some((
-                number,
-                PackWriter::new(&self.place.repository, &self.place.session, name, form)?,
-            ));
-        }
-        let (pack, frame) = self
-            .pack
-            .as_ref()
-            .map_or((0, 0), |(number, writer)| (*number, writer.frames()));
+        let first = self.frames.at(self.lengths.len() as u32)?;
         let pages = (self.raw.len() - self.filled) / self.place.page_size;
         let room = &mut self.raw[self.filled..self.filled + pages * self.place.page_size];
-        Ok((
-            room,
-            PageRef {
-                source: 0,
-                pack,
-                frame,
-                slot,
-            },
-        ))
+        Ok((room, first))
     }
 
     /// Takes the first `bytes` of the room as pages, the last of which may be short. Returns how many, and
@@ -117,45 +100,37 @@ impl Packer {
         Ok((count, full))
     }
 
+    /// Stores what turns `base` into `page`, both as they are or shall be on disk, if that is less than half a page; else
+    /// nothing, and the page is to be stored whole. Neither changes what [`Packer::room`] said.
+    pub(super) async fn difference(&mut self, page: &[u8], base: &[u8]) -> Result<Option<Placed>> {
+        let differences = match &mut self.differences {
+            Some(differences) => differences,
+            none => none.insert(Differences::new(self.place.clone())?),
+        };
+        differences.push(page, base).await
+    }
+
     /// Closes the present frame, and the pack if that is full.
     async fn flush(&mut self) -> Result<()> {
         if self.lengths.is_empty() {
             return Ok(());
         }
-        let mut codec = Codec::Stored;
-        if self.compressor.is_some() {
+        if matches!(self.place.level, Level::Zstd(_)) {
             self.fold();
         }
-        let raw = &self.raw[..self.filled];
-        if let Some(compressor) = &mut self.compressor {
-            compressor
-                .compress_to_buffer(raw, &mut self.packed)
-                .map_err(no_compression)?;
-            // What hardly shrinks is kept as it is: it then costs nothing to read back.
-            if self.packed.len() < raw.len() - raw.len() / 32 {
-                codec = Codec::Zstd;
-            }
-        }
-        let packed = if codec == Codec::Zstd { &self.packed } else { raw };
-        let uniform = self
-            .lengths
-            .iter()
-            .all(|length| *length as usize == self.place.page_size);
+        let page_size = self.place.page_size;
+        let uniform = self.lengths.iter().all(|length| *length as usize == page_size);
         let lengths = std::mem::take(&mut self.lengths);
         let slots = if uniform {
             Slots::Pages(lengths.len())
         } else {
             Slots::Lengths(lengths)
         };
-        if let Some((_, writer)) = &mut self.pack {
-            writer.frame(packed, raw.len(), codec, &slots, &self.hashes)?;
-        }
+        let raw = &self.raw[..self.filled];
+        self.frames.put(raw, &slots, &self.hashes).await?;
         self.hashes.clear();
         self.filled = 0;
-        match self.pack.take_if(|(_, writer)| writer.is_full()) {
-            Some((number, writer)) => self.place.uploads.put(number, writer.finish()?).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Takes out of the pages what they let one foresee. They were hashed before: a reader who unfolds them
@@ -175,23 +150,13 @@ impl Packer {
     /// Closes what is open and hands it over.
     pub(super) async fn finish(mut self) -> Result<()> {
         self.flush().await?;
-        match self.pack.take() {
-            Some((number, writer)) if !writer.is_empty() => self.place.uploads.put(number, writer.finish()?).await,
-            _ => Ok(()),
+        self.frames.finish().await?;
+        match self.differences {
+            Some(differences) => differences.finish().await,
+            None => Ok(()),
         }
     }
 }
 
-fn compressor(level: i32) -> Result<Compressor<'static>> {
-    let mut compressor = Compressor::new(level).map_err(no_compression)?;
-    compressor.include_checksum(false).map_err(no_compression)?;
-    Ok(compressor)
-}
-
-fn no_compression(source: std::io::Error) -> Error {
-    Error::File {
-        operation: "compress",
-        path: "a frame".into(),
-        source,
-    }
-}
+#[cfg(test)]
+mod tests;

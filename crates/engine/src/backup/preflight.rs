@@ -1,5 +1,7 @@
 //! Whether a backup can begin, and from what. Nothing is changed here.
 
+mod over_sql;
+
 use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -13,12 +15,12 @@ use serde::Serialize;
 use crate::{
     Error, Result,
     event::Context,
-    server::ServerFacts,
+    server::{LiveServer, ServerFacts},
     source::{LocalDirectory, Source},
 };
 
 use super::{
-    Options, control,
+    Options, Reader, control,
     walk::{Spaces, check_spaces},
 };
 
@@ -75,15 +77,21 @@ impl std::fmt::Debug for Plan {
 ///
 /// # Errors
 /// [`Error::Refused`] with the first condition that prevents a backup.
-pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> Result<Plan> {
-    let (refusals, mut warnings): (Vec<Check>, Vec<Check>) =
-        judge(&facts).into_iter().partition(|check| !check.bearable);
+pub async fn plan(context: &Context, server: &LiveServer, facts: ServerFacts, options: &Options) -> Result<Plan> {
+    let conditions = judge(&facts, options.reader);
+    let (refusals, mut warnings): (Vec<Check>, Vec<Check>) = conditions.into_iter().partition(|check| !check.bearable);
     if let Some(check) = refusals.into_iter().next() {
         return Err(Error::Refused {
             code: check.code,
             what: check.what,
             hint: check.mend,
         });
+    }
+    if !facts.data_checksums {
+        warnings.push(no_checksums());
+    }
+    if options.reader == Reader::Sql {
+        return over_sql::plan(context, server, facts, options, warnings).await;
     }
     let directory = directory(&facts, options)?;
     let source: Arc<dyn Source> = Arc::new(LocalDirectory::new(directory.clone()));
@@ -102,19 +110,8 @@ pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> R
             hint: "Give the data directory of that very server with --data-directory.".into(),
         });
     }
-    if !facts.data_checksums {
-        warnings.push(Check {
-            code: "no-checksums",
-            what: "the cluster has no page checksums, so damage on its disk goes unnoticed".into(),
-            mend: "Switch them on with `pg_checksums --enable` in the next maintenance window.".into(),
-            bearable: true,
-        });
-    }
     let spaces = spaces(&facts, &control, Some(&directory));
-    check_spaces(&*source, &spaces).map_err(|error| match error {
-        Error::Failed { code, what, hint } => Error::Refused { code, what, hint },
-        error => error,
-    })?;
+    check_spaces(&*source, &spaces).map_err(refused)?;
     let owner = crate::restore::owner_of(&directory)?;
     Ok(Plan {
         source,
@@ -124,6 +121,23 @@ pub async fn plan(context: &Context, facts: ServerFacts, options: &Options) -> R
         owner,
         warnings,
     })
+}
+
+fn no_checksums() -> Check {
+    Check {
+        code: "no-checksums",
+        what: "the cluster has no page checksums, so damage on its disk goes unnoticed".into(),
+        mend: "Switch them on with `pg_checksums --enable` in the next maintenance window.".into(),
+        bearable: true,
+    }
+}
+
+/// What fails before anything was begun is a refusal.
+fn refused(error: Error) -> Error {
+    match error {
+        Error::Failed { code, what, hint } => Error::Refused { code, what, hint },
+        error => error,
+    }
 }
 
 /// The tablespaces, and which of them lie inside the data directory, however either is written.
@@ -150,7 +164,7 @@ fn spaces(facts: &ServerFacts, control: &Control, directory: Option<&Path>) -> S
 }
 
 /// Every condition on the server's side that is not as it should be.
-pub(crate) fn judge(facts: &ServerFacts) -> Vec<Check> {
+pub(crate) fn judge(facts: &ServerFacts, reader: Reader) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut check = |wrong: bool, bearable: bool, code: &'static str, what: String, mend: String| {
         if wrong {
@@ -190,6 +204,10 @@ pub(crate) fn judge(facts: &ServerFacts) -> Vec<Check> {
         "wal_level is minimal: the WAL does not hold what a backup needs".into(),
         "Set `wal_level = replica` and restart the server.".into(),
     );
+    if reader == Reader::Sql {
+        checks.extend(over_sql::judge(facts));
+        return checks;
+    }
     check(
         facts.max_wal_senders == 0,
         false,
@@ -249,7 +267,7 @@ fn directory(facts: &ServerFacts, options: &Options) -> Result<PathBuf> {
             code: "data-directory-unknown",
             what: format!("the role {} may not see where the data directory is", facts.rights.role),
             hint: format!(
-                "Give it with --data-directory, or as a superuser: GRANT pg_read_all_settings TO {};",
+                "Give it with --data-directory, read through SQL with --reader sql, or as a superuser: GRANT pg_read_all_settings TO {};",
                 quote(&facts.rights.role)
             ),
         })
@@ -269,8 +287,7 @@ fn not_readable(directory: &std::path::Path, error: Error) -> Error {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Error::Refused {
             code: "data-directory-elsewhere",
             what: format!("the server's data directory {shown} is not on this machine"),
-            hint: "Run lastgood on the machine of the server; backups over the network come with a later version."
-                .into(),
+            hint: "Run lastgood on the machine of the server, or read its files through SQL with --reader sql.".into(),
         },
         _ => error,
     }

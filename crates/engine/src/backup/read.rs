@@ -13,16 +13,19 @@ use crate::{
     Result,
     rate::Rate,
     source::{Source, SourceFile, Stat},
+    workers::died,
 };
 
 use super::{
+    against::{Counts, Piece},
+    increment::{Known, ParentFile},
     packer::Packer,
     walk::{FileWork, unreadable},
 };
 
 /// How often a page that does not fit its checksum is read again before that is believed: it may be being
 /// written at that very moment.
-const READ_AGAIN: usize = 5;
+pub(super) const READ_AGAIN: usize = 5;
 
 /// What reading must know of the cluster and the backup.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub(super) struct Rules {
     pub(super) blocks_per_segment: u32,
     /// Judge checksums of pages older than this; `None`: the cluster has no checksums.
     pub(super) checked_before: Option<Lsn>,
+    /// Where the backup began: what is newer, replay writes again.
+    pub(super) begun: Lsn,
 }
 
 /// A page whose checksum does not fit although no recovery will write it again.
@@ -55,10 +60,11 @@ pub(super) struct Stored {
     pub(super) path: Vec<u8>,
     pub(super) stat: Stat,
     pub(super) relation: bool,
-    /// Bytes stored.
+    /// Bytes of it that are in `pieces`.
     pub(super) bytes: u64,
-    /// Where: pages in a row within one frame.
-    pub(super) runs: Vec<Run>,
+    /// Where they are, in order.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) counts: Counts,
     pub(super) errors: Vec<PageError>,
 }
 
@@ -70,7 +76,8 @@ impl Stored {
             stat: self.stat,
             relation: self.relation,
             bytes: 0,
-            runs: Vec::new(),
+            pieces: Vec::new(),
+            counts: Counts::default(),
             errors: Vec::new(),
         }
     }
@@ -81,16 +88,32 @@ pub(super) struct Reader {
     pub(super) rules: Rules,
     pub(super) rate: Arc<Rate>,
     pub(super) packer: Packer,
+    /// What the parent has, if there is one.
+    pub(super) known: Option<Known>,
+    /// Room for the pages of a frame that are compared first.
+    pub(super) scratch: Vec<u8>,
 }
 
 impl Reader {
     /// Reads a whole file; `None` if it is gone.
     pub(super) async fn file(&mut self, file: FileWork) -> Result<Option<Stored>> {
+        if let (Some(parent), Some(_)) = (&file.parent, &file.relation) {
+            // As long as it was when its name was read: what is added later comes from WAL. It may need no opening.
+            let (parent, stat) = (parent.clone(), file.stat);
+            let mut stored = stored(file, stat);
+            self.beside(&parent, None, &mut stored, 0, Some(stat.size)).await?;
+            return Ok(Some(stored));
+        }
         let Some(open) = self.open(&file.path)? else {
             return Ok(None);
         };
         let stat = open.stat().map_err(|error| unreadable(&file.path, error))?;
+        let parent = file.parent.clone();
         let mut stored = stored(file, stat);
+        if let Some(parent) = parent {
+            self.beside(&parent, Some(open), &mut stored, 0, None).await?;
+            return Ok(Some(stored));
+        }
         // A relation is read as long as it was when it was opened: what is added later comes from WAL. Other
         // files have no WAL; they are small, replaced by rename, and read to their end.
         let length = if stored.relation { Some(stat.size) } else { None };
@@ -101,6 +124,12 @@ impl Reader {
     /// Reads `bytes` of a relation file from offset `from`. A part that has been cut off meanwhile is zeroes:
     /// replay cuts it off again.
     pub(super) async fn part(&mut self, file: FileWork, from: u64, bytes: u64) -> Result<Stored> {
+        if let Some(parent) = file.parent.clone() {
+            let stat = file.stat;
+            let mut stored = stored(file, stat);
+            self.beside(&parent, None, &mut stored, from, Some(bytes)).await?;
+            return Ok(stored);
+        }
         let open = self.open(&file.path)?;
         let stat = file.stat;
         let mut stored = stored(file, stat);
@@ -112,7 +141,24 @@ impl Reader {
         Ok(stored)
     }
 
-    fn open(&self, path: &[u8]) -> Result<Option<Box<dyn SourceFile>>> {
+    async fn beside(
+        &mut self,
+        parent: &ParentFile,
+        open: Option<Box<dyn SourceFile>>,
+        stored: &mut Stored,
+        from: u64,
+        length: Option<u64>,
+    ) -> Result<()> {
+        // Who gives files a parent gives readers its view.
+        let Some(mut known) = self.known.take() else {
+            return Err(died());
+        };
+        let outcome = self.against(&mut known, parent, open, stored, from, length).await;
+        self.known = Some(known);
+        outcome
+    }
+
+    pub(super) fn open(&self, path: &[u8]) -> Result<Option<Box<dyn SourceFile>>> {
         self.source.open(path).map_err(|error| unreadable(path, error))
     }
 
@@ -147,7 +193,8 @@ impl Reader {
                 check_pages(&self.rules, before, relation, file, offset, &mut room[..got], stored)?;
             }
             let (pages, closed) = self.packer.take(got).await?;
-            stored.runs.push(Run { pages, first, closed });
+            stored.pieces.push(Piece::Stored(Run { pages, first, closed }));
+            stored.counts.stored += u64::from(pages);
             stored.bytes += got as u64;
             self.rate.spend(got as u64).await;
             if length.is_none() && got < want {
@@ -158,7 +205,7 @@ impl Reader {
 }
 
 /// Judges each whole page by the rule of PostgreSQL's base backup, reading again what does not fit.
-fn check_pages(
+pub(super) fn check_pages(
     rules: &Rules,
     before: Lsn,
     relation: RelationFile,
@@ -196,13 +243,14 @@ fn stored(file: FileWork, stat: Stat) -> Stored {
         stat,
         relation,
         bytes: 0,
-        runs: Vec::new(),
+        pieces: Vec::new(),
+        counts: Counts::default(),
         errors: Vec::new(),
     }
 }
 
 /// A file that is not there any more: it reads as empty.
-struct Gone;
+pub(super) struct Gone;
 
 impl SourceFile for Gone {
     fn stat(&self) -> std::io::Result<Stat> {

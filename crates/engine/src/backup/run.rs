@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pgclient::Conninfo;
 use pgformat::Lsn;
 use repo::{
     BackupId,
-    ledger::{BackupKind, Entry, ObjectReference, References, Summary as Line},
-    manifest::{KeptFile, Manifest, ObjectRef},
+    ledger::{BackupKind, Entry, ObjectReference, Summary as Line},
+    manifest::{Increment, KeptFile, Kind, Manifest, ObjectRef},
     map::MapWriter,
     session::Session,
     sources::Sources,
@@ -20,115 +19,53 @@ use crate::{
     event::Context,
     list,
     rate::Rate,
-    server::{LiveServer, RunningBackup, Server, Started, Stopped},
+    server::{RunningBackup, Server, Started, Stopped},
     workers::{died, watched},
 };
 
 use super::{
     Options, Plan, Summary,
     assemble::{Assembled, Assembler},
-    begin::{begin, check_generation, reason},
+    base::{Base, Known, increment, references},
     control,
     copy::Copy,
     facts::{Parts, manifest},
     packer::Place,
-    preflight,
     read::{PageError, Rules},
-    stored::check_stored,
+    stored::{check_stored, check_used},
     uploads::Uploads,
     wal::{Keeper, Kept, Stretch},
 };
 
-/// An unfinished file of that age (a day) is nobody's any more: no writer works on one for more than minutes.
-const UNFINISHED_MICROS: i64 = 24 * 3600 * 1_000_000;
-
-/// Backs up the server at `conninfo`.
-pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, options: &Options) -> Result<Summary> {
-    let server = LiveServer::new(conninfo.clone(), context.runtime.clone());
-    context.step("start", "looking at the server");
-    let facts = server.facts().await?;
-    check_generation(opened, facts.system_identifier).await?;
-    let plan = preflight::plan(context, facts, options).await?;
-    run_with(context, opened, &server, plan, options).await
+/// One run.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) opened: &'a Opened,
+    pub(super) server: &'a dyn Server,
+    pub(super) plan: &'a Plan,
+    pub(super) options: &'a Options,
+    pub(super) session: Session,
+    pub(super) id: BackupId,
+    pub(super) started: i64,
+    pub(super) base: Base,
+    /// Why the WAL is not to be trusted with what changed, if it is not.
+    pub(super) doubt: Option<&'a str>,
 }
 
-/// Backs up `server` as planned.
-pub async fn run_with(
-    context: &Context,
-    opened: &Opened,
-    server: &dyn Server,
-    plan: Plan,
-    options: &Options,
-) -> Result<Summary> {
-    for check in &plan.warnings {
-        context.warn(check.code, format!("{}. {}", check.what, check.mend));
-    }
-    let clock = &context.runtime.clock;
-    let began = clock.monotonic();
-    let started = clock.now_micros();
-    let id = BackupId::new(started, context.runtime.random());
-    tidy(context, opened).await;
-    let session = opened.begin_session().await?;
-    begin(opened, &session, &plan, id).await?;
-    let work = Work {
-        context,
-        opened,
-        server,
-        plan: &plan,
-        options,
-        session,
-        id,
-        started,
-    };
-    match work.run().await {
-        Ok(done) => work.summary(done, clock.monotonic().saturating_sub(began)).await,
-        Err(error) => {
-            // Best effort: a run without an outcome is not listed either.
-            let _ = opened
-                .append(Entry::Failed {
-                    run: id.to_string(),
-                    reason: reason(&error),
-                })
-                .await;
-            Err(error)
-        }
-    }
-}
-
-/// Removes what writers that were killed left half written. Whatever comes of it, the backup goes on.
-async fn tidy(context: &Context, opened: &Opened) {
-    let before = context.runtime.clock.now_micros().saturating_sub(UNFINISHED_MICROS);
-    if let Err(error) = opened.repository.store().clear_unfinished(before).await {
-        context.warn(
-            "unfinished-files",
-            format!("what killed runs left was not removed: {error}"),
-        );
-    }
-}
-
-struct Work<'a> {
-    context: &'a Context,
-    opened: &'a Opened,
-    server: &'a dyn Server,
-    plan: &'a Plan,
-    options: &'a Options,
-    session: Session,
-    id: BackupId,
-    started: i64,
-}
-
-struct Done {
+pub(super) struct Done {
     kept: Kept,
     errors: Vec<PageError>,
     line: Line,
     n: u64,
+    increment: Option<Increment>,
+    read: u64,
 }
 
 impl Work<'_> {
     /// The order is the whole argument: the server keeps WAL before the backup starts; `pg_control` is read
     /// after all other files and before the stop; the manifest is written when all it names is durable; the
     /// ledger's entry comes last.
-    async fn run(&self) -> Result<Done> {
+    pub(super) async fn run(&self) -> Result<Done> {
         let context = self.context;
         context.step("start", "asking the server to begin a backup");
         let reserved = self.server.reserve_wal().await?;
@@ -149,8 +86,12 @@ impl Work<'_> {
         let feed = reserved.stream(stretch.from(), begun.timeline).await?;
         let (stop_wal, wal_done) = self.keep_wal(stretch, feed)?;
 
+        let known = self
+            .base
+            .known(context, self.opened, &self.plan.facts, &begun, self.doubt)
+            .await?;
         context.step("copy", "copying files");
-        let (assembler, uploads) = self.copy(&*running, begun.start, &wal_done).await?;
+        let (assembler, uploads, why) = self.copy(&*running, begun.start, &wal_done, known).await?;
         let (control, last) = control::read(context, &*self.plan.source).await?;
         control::check_ended(&first, &last, &begun)?;
         context.step("stop", "asking the server to end the backup");
@@ -162,14 +103,27 @@ impl Work<'_> {
         let packs = uploads.finish().await?;
         let assembled = assembler.finish().await?;
         check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
+        let increment = self.base.manifest().map(|_| increment(&assembled.totals.counts, why));
+        let counts = assembled.totals.counts;
+        let read = (counts.stored + counts.same + counts.audited) * u64::from(self.plan.facts.block_size);
 
         context.step("commit", "writing the manifest");
         let errors = assembled.errors.clone();
         let stored = packs.iter().map(|pack| u64::from(pack.size)).sum::<u64>() + assembled.stored();
         let kept_files = kept_files(control, &stopped);
         let manifest = self
-            .manifest(&begun, &stopped, kept.record, stored, packs, assembled, kept_files)
+            .manifest(
+                &begun,
+                &stopped,
+                kept.record,
+                stored,
+                packs,
+                assembled,
+                kept_files,
+                increment.clone(),
+            )
             .await?;
+        check_used(&self.opened.repository, &manifest.needed).await?;
         let finished = manifest.seal(&self.opened.repository, &self.session)?;
         self.opened.repository.put_finished(&finished).await?;
         let object = ObjectReference {
@@ -181,12 +135,19 @@ impl Work<'_> {
         let entry = Entry::Committed {
             run: self.id.to_string(),
             manifest: object,
-            references: References::default(),
+            references: references(&manifest),
             summary: line.clone(),
         };
         context.stop.check()?;
         let n = self.opened.append(entry).await?;
-        Ok(Done { kept, errors, line, n })
+        Ok(Done {
+            kept,
+            errors,
+            line,
+            n,
+            increment,
+            read,
+        })
     }
 
     fn stretch(&self, start: Lsn, timeline: pgformat::Tli) -> Stretch {
@@ -248,7 +209,9 @@ impl Work<'_> {
         running: &dyn RunningBackup,
         start: Lsn,
         wal: &async_channel::Receiver<Result<Kept>>,
-    ) -> Result<(Assembler, Uploads)> {
+        known: Option<Known>,
+    ) -> Result<(Assembler, Uploads, Option<String>)> {
+        let (parent, why) = self.base.against(self.context, self.opened, known, self.options)?;
         let facts = &self.plan.facts;
         let repository = self.opened.repository.clone();
         let uploads = Uploads::new(repository.clone());
@@ -269,15 +232,18 @@ impl Work<'_> {
                 page_size,
                 blocks_per_segment: facts.relation_segment_blocks,
                 checked_before: facts.data_checksums.then_some(start),
+                begun: start,
             },
             place: Arc::new(place),
             rate: Arc::new(Rate::new(self.options.max_rate, self.context.runtime.clone())),
             jobs: self.options.jobs,
             expected: facts.databases_bytes(),
+            parent,
         };
         let table = TableWriter::new(&repository, &self.session, self.id, facts.block_size)?;
         let map = MapWriter::new(&repository, &self.session, self.id)?;
-        let mut assembler = Assembler::new(table, map, Sources::new(self.id), facts.block_size);
+        let parents = self.base.manifest().map(|parent| parent.needed.sources.clone());
+        let mut assembler = Assembler::new(table, map, Sources::new(self.id), parents, facts.block_size);
         // A server that went away during the copy took the backup with it.
         let still_good = || match wal.try_recv() {
             Ok(ended) => Err(ended.err().unwrap_or_else(died)),
@@ -286,7 +252,7 @@ impl Work<'_> {
         };
         copy.run(&mut assembler, &still_good).await?;
         still_good()?;
-        Ok((assembler, uploads))
+        Ok((assembler, uploads, why))
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a manifest brings together, once")]
@@ -299,6 +265,7 @@ impl Work<'_> {
         packs: Vec<ObjectRef>,
         assembled: Assembled,
         kept: Vec<KeptFile>,
+        increment: Option<Increment>,
     ) -> Result<Manifest> {
         let (relations, unknown) = self.server.relations(&self.plan.facts).await?;
         if !unknown.is_empty() {
@@ -313,6 +280,11 @@ impl Work<'_> {
         manifest(Parts {
             id: self.id,
             database: self.opened.repository.identity().database.clone(),
+            parent: self
+                .base
+                .manifest()
+                .zip(increment)
+                .map(|(parent, increment)| (parent.facts.backup, &parent.needed, increment)),
             label: self.options.label.clone(),
             started: self.started,
             stopped: self.context.runtime.clock.now_micros(),
@@ -332,9 +304,12 @@ impl Work<'_> {
     fn line(&self, manifest: &Manifest, stored: u64) -> Line {
         let facts = &manifest.facts;
         Line {
-            kind: BackupKind::Full,
+            kind: match facts.kind {
+                Kind::Full => BackupKind::Full,
+                Kind::Incremental => BackupKind::Incremental,
+            },
             label: facts.label.clone(),
-            parent: None,
+            parent: facts.parent.map(|parent| parent.to_string()),
             started: facts.started,
             stopped: facts.stopped,
             generation: Some(facts.postgresql.generation.to_string()),
@@ -349,7 +324,7 @@ impl Work<'_> {
         }
     }
 
-    async fn summary(&self, done: Done, took: Duration) -> Result<Summary> {
+    pub(super) async fn summary(&self, done: Done, took: Duration) -> Result<Summary> {
         let seconds = took.as_secs_f64();
         for error in &done.errors {
             self.context.warn(
@@ -359,8 +334,15 @@ impl Work<'_> {
         }
         Ok(Summary {
             backup: list::of_line(&self.id.to_string(), &done.line, done.n),
+            increment: done.increment,
+            full_because: match &self.base {
+                Base::None(why) => Some(why.clone()),
+                Base::Parent(_) => None,
+            },
+            unsound: None,
+            bytes_read: done.read,
             seconds,
-            bytes_per_second: done.line.bytes as f64 / seconds.max(0.001),
+            bytes_per_second: done.read as f64 / seconds.max(0.001),
             wal_bytes: done.kept.bytes,
             page_errors: done
                 .errors

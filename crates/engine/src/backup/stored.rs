@@ -3,11 +3,21 @@
 //! A put that was acknowledged must be there, whole: stores have said yes and kept nothing. And a folder whose
 //! identity or session is gone cannot be read, however many packs lie in it.
 
-use repo::{BackupId, Repository, manifest::ObjectRef, names, session::Session};
+use std::collections::BTreeMap;
+
+use repo::{
+    BackupId, Repository,
+    manifest::{Needed, ObjectRef},
+    names,
+    session::Session,
+};
 
 use crate::Result;
 
 use super::assemble::Assembled;
+
+/// How many names are asked for at once.
+const PAGE: usize = 1000;
 
 /// Asks for everything but the manifest, which is yet to be written.
 pub(super) async fn check_stored(
@@ -29,6 +39,50 @@ pub(super) async fn check_stored(
         check(repository, names::files(&id, number), Some(part.size)).await?;
     }
     Ok(())
+}
+
+/// Asks for the packs and maps of other backups that this one uses: a child of what is gone is worth nothing, and whoever took
+/// it away is to be heard of today.
+pub(super) async fn check_used(repository: &Repository, needed: &Needed) -> Result<()> {
+    let kinds: [(&[ObjectRef], Name); 2] = [(&needed.packs, names::pack), (&needed.maps, names::map)];
+    for (objects, name) in kinds {
+        for of_one in objects.chunk_by(|a, b| a.source == b.source) {
+            let source = of_one.first().map_or(0, |first| first.source);
+            let Some(backup) = needed.sources.get(source).filter(|_| source != 0) else {
+                continue;
+            };
+            let first = name(&backup, 0);
+            let folder = first.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let listed = sizes(repository, &format!("{folder}/")).await?;
+            for object in of_one {
+                let (name, size) = (name(&backup, object.number), u64::from(object.size));
+                // A listing may be short; only the name itself tells.
+                if listed.get(&name) != Some(&size) {
+                    check(repository, name, Some(size)).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+type Name = fn(&BackupId, u32) -> String;
+
+/// The objects of a folder and their sizes.
+async fn sizes(repository: &Repository, folder: &str) -> Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let page = repository.store().list_after(folder, &after, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        if let Some(last) = page.last() {
+            after.clone_from(&last.name);
+        }
+        found.extend(page.into_iter().map(|object| (object.name, object.size)));
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 /// One object; `size` in bytes, where it is known.

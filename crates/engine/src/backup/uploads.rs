@@ -72,6 +72,9 @@ impl Uploads {
                         size,
                         directory: pack.directory,
                         hash: pack.hash,
+                        // Counted where pages come into order.
+                        holds: 0,
+                        used: 0,
                     });
                 }
                 Err(error) => {

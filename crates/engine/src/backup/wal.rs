@@ -76,6 +76,8 @@ pub(super) struct Keeper {
     open_at: Lsn,
     expected: Expected,
     received: Lsn,
+    /// Whether what lies before the backup's start is durable: who looks for changes waits for that.
+    is_begun: bool,
     end_record: Option<Lsn>,
     kept: Kept,
 }
@@ -92,6 +94,7 @@ impl Keeper {
         let walker = Walker::new(geometry, stretch.start).map_err(odd_wal)?;
         let walker = walker.of_major(stretch.major).of_system(stretch.generation);
         let from = stretch.from();
+        let stretch_start = stretch.start;
         let kept = Kept {
             record: Lsn(0),
             bytes: 0,
@@ -110,6 +113,7 @@ impl Keeper {
             open_at: from,
             expected: Expected::default(),
             received: from,
+            is_begun: from >= stretch_start,
             end_record: None,
             kept,
         })
@@ -192,7 +196,9 @@ impl Keeper {
                     self.received = self.received.saturating_add(now.len() as u64);
                     rest = later;
                     let part_full = self.stream.done_start(self.received.0) == self.received.0;
-                    if part_full || self.open.len() >= RUN_BYTES {
+                    let begins = !self.is_begun && self.received >= self.stretch.start;
+                    if part_full || begins || self.open.len() >= RUN_BYTES {
+                        self.is_begun |= begins;
                         self.seal().await?;
                     }
                 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: paths come out in ascending byte order, each once; nothing is held of a directory but its names.
 
+use std::sync::Arc;
+
 use pgformat::{
     exclude::{self, Entry as What, Verdict},
     relation::{self, Fork, RelationFile},
@@ -11,6 +13,8 @@ use crate::{
     Error, Result,
     source::{FileKind, Names, Source, Stat},
 };
+
+use super::increment::ParentFile;
 
 /// A large relation file is read in parts of this many bytes, by whoever is free. A multiple of what a leaf
 /// covers at every block size, so that no leaf lies in two parts.
@@ -27,6 +31,8 @@ pub(super) struct FileWork {
     pub(super) stat: Stat,
     /// What the name says, if it is a relation's.
     pub(super) relation: Option<RelationFile>,
+    /// The file as the parent of an incremental backup has it.
+    pub(super) parent: Option<Arc<ParentFile>>,
 }
 
 /// One piece of work, in order.
@@ -247,6 +253,7 @@ impl<S: Sink> Walker<'_, S> {
                     path: path.clone(),
                     stat,
                     relation,
+                    parent: None,
                 };
                 self.sink
                     .take(Work::Part {
@@ -261,7 +268,12 @@ impl<S: Sink> Walker<'_, S> {
             return Ok(());
         }
         self.batch_bytes += stat.size;
-        self.batch.push(FileWork { path, stat, relation });
+        self.batch.push(FileWork {
+            path,
+            stat,
+            relation,
+            parent: None,
+        });
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
             self.flush().await
         } else {

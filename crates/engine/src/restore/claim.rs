@@ -3,6 +3,12 @@
 //! Invariant: nothing is removed from a directory that does not hold a mark which this very restore made there. Of
 //! two restores into one place, the one that comes second finds the mark and touches nothing.
 
+mod mark;
+mod onto;
+
+pub(super) use mark::{Marked, look};
+pub(super) use onto::HIDDEN;
+
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
@@ -29,6 +35,10 @@ struct Claimed {
     directory: File,
     /// Mode and owner as they were before us; `None`: it was made by us.
     before: Option<(u32, Ids)>,
+    /// Whether the mark is of our making, not one that was found.
+    fresh: bool,
+    /// The mark, open and locked: nobody else takes up what we are at.
+    _lock: File,
 }
 
 impl Claim {
@@ -42,8 +52,9 @@ impl Claim {
         check_empty(&plan.to, "the target")?;
         spaces().try_for_each(|space| check_empty(space, "the tablespace directory"))?;
         let mut claim = Claim(Vec::new());
+        let content = mark::Mark::of(plan).bytes();
         for place in std::iter::once(&*plan.to).chain(spaces()) {
-            if let Err(error) = claim.add(place, &plan.backup) {
+            if let Err(error) = claim.add(place, &content) {
                 claim.give_up();
                 return Err(error);
             }
@@ -51,13 +62,13 @@ impl Claim {
         Ok(claim)
     }
 
-    fn add(&mut self, path: &Path, backup: &str) -> Result<()> {
+    fn add(&mut self, path: &Path, content: &[u8]) -> Result<()> {
         let made = match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
             made => made.map(|()| true).at("create", path)?,
         };
         let mark = path.join(UNFINISHED);
-        match write_new(&mark, 0o600, backup.as_bytes(), None) {
+        match write_new(&mark, 0o600, content, None) {
             Err(crate::Error::File { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(refused(
                     "target-unfinished",
@@ -77,9 +88,15 @@ impl Claim {
         let directory = open(path);
         let metadata = directory.and_then(|directory| {
             let metadata = directory.metadata().at("look at", path)?;
-            Ok((directory, metadata))
+            let lock = OpenOptions::new()
+                .write(true)
+                .custom_flags(no_follow())
+                .open(&mark)
+                .at("open", &mark)?;
+            mark::hold(&lock, path)?;
+            Ok((directory, metadata, lock))
         });
-        let (directory, metadata) = match metadata {
+        let (directory, metadata, lock) = match metadata {
             Ok(opened) => opened,
             Err(error) => {
                 let _ = std::fs::remove_file(&mark);
@@ -97,6 +114,8 @@ impl Claim {
             path: path.into(),
             directory,
             before,
+            fresh: true,
+            _lock: lock,
         });
         if !is_empty_but(path, UNFINISHED).at("list", path)? {
             // Whatever appeared there is not ours: see `give_up`.
@@ -192,7 +211,7 @@ mod tests {
     fn claim(places: &[&Path]) -> Result<Claim> {
         let mut claim = Claim(Vec::new());
         for place in places {
-            if let Err(error) = claim.add(place, "a backup") {
+            if let Err(error) = claim.add(place, b"a backup") {
                 claim.give_up();
                 return Err(error);
             }

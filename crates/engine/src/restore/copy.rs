@@ -1,10 +1,11 @@
-//! Writes all files of a backup into a new directory, and its `backup_manifest` as it goes.
+//! Writes all files of a backup into a directory, and its `backup_manifest` as it goes.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
-    io::BufWriter,
+    io::{BufWriter, ErrorKind},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    delta::{self, Patcher, Totals},
     inline::no_follow,
     owner::{self, Ids},
     place::below,
@@ -40,11 +42,40 @@ pub(super) struct Copy<'a> {
     pub(super) tablespaces: &'a [TablespacePlan],
     pub(super) owner: Option<Ids>,
     pub(super) jobs: usize,
+    /// Where a delta restore counts; `None`: nothing is there yet.
+    pub(super) delta: Option<Arc<Totals>>,
 }
 
 impl Copy<'_> {
     /// Writes everything and returns the directories, deepest last, with the modes they shall get.
     pub(super) async fn run(&self, emitted: &mut Emitted) -> Result<Vec<(PathBuf, u32)>> {
+        let (root, owner) = (&self.root, self.owner);
+        match &self.delta {
+            None => {
+                let make = |reading| Writer {
+                    root: root.clone(),
+                    owner,
+                    reading,
+                };
+                self.walk(make, emitted).await
+            }
+            Some(totals) => {
+                let make = |reading| Patcher {
+                    root: root.clone(),
+                    owner,
+                    reading,
+                    totals: totals.clone(),
+                };
+                self.walk(make, emitted).await
+            }
+        }
+    }
+
+    async fn walk<H: Handler>(
+        &self,
+        make: impl Fn(Reading) -> H,
+        emitted: &mut Emitted,
+    ) -> Result<Vec<(PathBuf, u32)>> {
         let Copy {
             context,
             repository,
@@ -59,14 +90,9 @@ impl Copy<'_> {
             jobs,
         };
         let mut directories = Vec::new();
-        let make = |reading| Writer {
-            root: self.root.clone(),
-            owner: self.owner,
-            reading,
-        };
         let other = |entry: &Entry| match &entry.kind {
             EntryKind::Link { target } => self.link(&entry.path, target),
-            EntryKind::File { .. } => self.begin(&entry.path),
+            EntryKind::File { size, .. } => self.begin(&entry.path, *size),
             EntryKind::Directory => {
                 directories.push(self.directory(&entry.path, entry.mode)?);
                 Ok(())
@@ -79,7 +105,10 @@ impl Copy<'_> {
             if parts {
                 let path = below(&self.root, &entry.path);
                 let file = open(&path)?;
-                finish(&file, &path, entry, self.owner)?;
+                match self.delta {
+                    None => finish(&file, &path, entry, self.owner)?,
+                    Some(_) => delta::settle(&file, &path, entry, self.owner)?,
+                }
             }
             emit(
                 emitted,
@@ -97,18 +126,25 @@ impl Copy<'_> {
         let directory = below(&self.root, path);
         if !path.is_empty() {
             // It is given away at the end, when nothing more is written into it.
-            let made = DirBuilder::new().mode(0o700).create(&directory);
-            made.at("create", &directory)?;
+            match DirBuilder::new().mode(0o700).create(&directory) {
+                // What was no directory is gone by now.
+                Err(error) if self.delta.is_some() && error.kind() == ErrorKind::AlreadyExists => {}
+                made => made.at("create", &directory)?,
+            }
         }
         Ok((directory, mode))
     }
 
     /// Makes a file of which parts will come from several workers.
-    fn begin(&self, path: &[u8]) -> Result<()> {
+    fn begin(&self, path: &[u8], size: u64) -> Result<()> {
         if of_the_source_alone(path) {
             return Ok(());
         }
-        create(&below(&self.root, path)).map(drop)
+        let path = below(&self.root, path);
+        match self.delta {
+            None => create(&path).map(drop),
+            Some(_) => delta::ready(&path, size).map(drop),
+        }
     }
 
     /// A link leads where the plan says, never where the table does.
@@ -127,13 +163,21 @@ impl Copy<'_> {
             .into());
         };
         let link = below(&self.root, path);
+        if self.delta.is_some() {
+            match std::fs::read_link(&link) {
+                Ok(leads) if leads == space.to => return owner::give(&link, self.owner),
+                Ok(_) => std::fs::remove_file(&link).at("remove", &link)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).at("read", &link),
+            }
+        }
         std::os::unix::fs::symlink(&space.to, &link).at("link", &link)?;
         owner::give(&link, self.owner)
     }
 }
 
 /// Standby and recovery belong to the source's life, not to that of what is restored.
-fn of_the_source_alone(path: &[u8]) -> bool {
+pub(super) fn of_the_source_alone(path: &[u8]) -> bool {
     matches!(
         path,
         b"standby.signal" | b"recovery.signal" | b"recovery.conf" | b"recovery.done"
@@ -169,9 +213,10 @@ impl Handler for Writer {
 }
 
 /// A file that was not there before. A link in its place is refused like any other name that is taken.
-fn create(path: &Path) -> Result<File> {
+pub(super) fn create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options
+        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -186,7 +231,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// Gives a written file its mode, owner and time.
-fn finish(file: &File, path: &Path, entry: &FileEntry, owner: Option<Ids>) -> Result<()> {
+pub(super) fn finish(file: &File, path: &Path, entry: &FileEntry, owner: Option<Ids>) -> Result<()> {
     file.set_permissions(Permissions::from_mode(entry.mode & 0o777))
         .at("set the mode of", path)?;
     owner::give_file(file, path, owner)?;

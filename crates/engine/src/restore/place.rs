@@ -41,14 +41,14 @@ pub(super) fn check_empty(path: &Path, what: &str) -> Result<()> {
         return Err(refused(
             "target-unfinished",
             format!("{shown} holds a restore that was cut off before its end"),
-            format!("Remove it (rm -r {shown}), then run the command again."),
+            format!("Run the command again with --delta to go on with it; or remove it (rm -r {shown}) first."),
         ));
     }
     if !is_empty_but(path, "lost+found").at("list", path)? {
         return Err(refused(
             "target-not-empty",
             format!("{what} {shown} is not empty"),
-            "Restore into an empty or new directory; lastgood never overwrites one.",
+            "Restore into an empty or new directory. Onto an older state of this very cluster, add --delta.",
         ));
     }
     Ok(())

@@ -20,7 +20,9 @@ use crate::{
 };
 
 use super::{
-    At, Request, find_binaries,
+    At, Onto, Request,
+    delta::{self, DeltaPlan, Ground},
+    find_binaries,
     owner::{self, Ids},
     place, refused,
 };
@@ -74,6 +76,8 @@ pub struct Plan {
     pub free: u64,
     /// Whether a server is started at the end.
     pub start: bool,
+    /// What is there already, for a delta restore.
+    pub delta: Option<DeltaPlan>,
     #[serde(skip)]
     pub(super) manifest: Manifest,
     /// The WAL to lay out.
@@ -108,10 +112,14 @@ impl Plan {
             format!("target    LSN {} on timeline {}", self.target_lsn, self.target_timeline),
             format!("to        {}", self.to.display()),
             format!(
-                "writes    {} bytes in {} files, {} bytes of WAL",
-                self.bytes, self.files, self.wal_bytes
+                "{} {} bytes in {} files, {} bytes of WAL",
+                if self.delta.is_some() { "brings   " } else { "writes   " },
+                self.bytes,
+                self.files,
+                self.wal_bytes
             ),
         ];
+        lines.extend(self.delta.iter().flat_map(DeltaPlan::lines));
         lines.extend(self.target.iter().flat_map(around));
         for space in &self.tablespaces {
             lines.push(format!(
@@ -189,7 +197,7 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
             Ok(backup) => super::manifest(opened, &backup).await?,
             Err(error) => unlisted(context, opened, id).await?.ok_or(error)?,
         };
-        return judge(request, manifest, None);
+        return delta::complete(context, opened, judge(request, manifest, None)?).await;
     }
     let mut backups = list::backups(opened).await;
     let Some(timelines) = Timelines::of(context, opened, &backups).await? else {
@@ -206,7 +214,7 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         match super::manifest(opened, &found).await {
             Ok(manifest) => {
                 warn_of_failure(context, opened, &target.backup).await;
-                return judge(request, manifest, Some(target));
+                return delta::complete(context, opened, judge(request, manifest, Some(target))?).await;
             }
             // Another backup may lead to the same moment.
             Err(Error::Repository(error)) if !error.is_transient() && backups.len() > 1 => {
@@ -277,6 +285,7 @@ pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: O
         at: At::Latest,
         timeline: None,
         to,
+        onto: Onto::Empty,
         jobs: 1,
         tablespaces,
         start: None,
@@ -291,10 +300,14 @@ pub(crate) fn for_scratch(manifest: Manifest, root: &Path, to: PathBuf, owner: O
 pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target>) -> Result<Plan> {
     let facts = &manifest.facts;
     let to = place::settled(&request.to)?;
-    place::check_empty(&to, "the target")?;
+    if request.onto == Onto::Empty {
+        place::check_empty(&to, "the target")?;
+    }
     let tablespaces = tablespaces(facts, &request.tablespaces)?;
-    for space in &tablespaces {
-        place::check_empty(&space.to, "the tablespace directory")?;
+    if request.onto == Onto::Empty {
+        for space in &tablespaces {
+            place::check_empty(&space.to, "the tablespace directory")?;
+        }
     }
     let places: Vec<&Path> = std::iter::once(&to)
         .chain(tablespaces.iter().map(|space| &space.to))
@@ -305,11 +318,18 @@ pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target
         .as_ref()
         .map_or_else(|| own_wal(facts), |target| target.pieces.clone());
     let wal_bytes = wal_bytes(facts, &wal);
+    let found = match request.onto {
+        Onto::Empty => None,
+        Onto::Delta => Some(delta::judge(&to, &tablespaces, facts)?),
+    };
     let in_tablespaces: u64 = tablespaces.iter().map(|space| space.bytes).sum();
     let mut wanted = vec![(&*to, facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes)];
     wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
-    let free = place::check_room(&wanted)?;
-    let owner = owner::choose(&to, Some(&facts.owner))?;
+    let (free, owner) = match found {
+        None => (place::check_room(&wanted)?, owner::choose(&to, Some(&facts.owner))?),
+        // Room is judged when it is known what is there.
+        Some((_, owner)) => (0, owner),
+    };
     // A server that cannot be started is to be known before hours of copying, not after.
     let start = request.start.as_ref();
     let binaries = start
@@ -333,6 +353,10 @@ pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target
         wal_bytes,
         free,
         start: request.start.is_some(),
+        delta: found.map(|(ground, _)| DeltaPlan {
+            resumes: ground == Ground::Unfinished,
+            ..DeltaPlan::default()
+        }),
         owner,
         tablespaces,
         to,

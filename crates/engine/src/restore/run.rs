@@ -23,6 +23,7 @@ use super::{
     claim::Claim,
     config,
     copy::Copy,
+    delta::{self, Begun, Delta},
     inline::{self, write_control, write_kept},
     owner::{self, Ids},
     recovery, start, wal,
@@ -47,17 +48,20 @@ pub struct Restored {
     pub seconds: f64,
     /// Configuration files that had to be made.
     pub made: Vec<&'static str>,
+    /// What was compared and written, if something was there before.
+    pub delta: Option<Delta>,
     /// The server, if one was started.
     pub server: Option<Running>,
 }
 
 /// Carries out a plan.
 ///
-/// On failure what was written is removed again: the target was empty, and nothing half restored is left.
+/// On failure what was written is removed again: the target was empty, and nothing half restored is left. A delta restore
+/// leaves what it did, marked as unfinished: carrying out a new plan for it goes on from there.
 pub async fn run(context: &Context, opened: &Opened, request: &Request, plan: Plan) -> Result<Restored> {
     let clock = &context.runtime.clock;
     let began = clock.monotonic();
-    let (wal_bytes, made) = write(context, opened, request, &plan).await?;
+    let Written { wal_bytes, made, delta } = write(context, opened, request, &plan).await?;
     settings_elsewhere(context, &plan.to);
     let copy_seconds = clock.monotonic().saturating_sub(began).as_secs_f64();
     let mut server = None;
@@ -84,19 +88,37 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request, plan: Pl
         copy_seconds,
         seconds: clock.monotonic().saturating_sub(began).as_secs_f64(),
         made,
+        delta,
         server,
     })
 }
 
 /// A restore into a directory of ours that is thrown away afterwards; nothing is started.
 pub(crate) async fn into_scratch(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<u64> {
-    Ok(write(context, opened, request, plan).await?.0)
+    Ok(write(context, opened, request, plan).await?.wal_bytes)
+}
+
+/// What came of writing.
+struct Written {
+    wal_bytes: u64,
+    made: Vec<&'static str>,
+    delta: Option<Delta>,
 }
 
 /// The order matters: a mark that the work is unfinished comes first; the mark goes last.
-async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<(u64, Vec<&'static str>)> {
+async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<Written> {
+    if let Some(found) = &plan.delta {
+        let begun = delta::begin(context, opened, plan, found).await?;
+        let written = fill(context, opened, request, plan, Some(&begun)).await;
+        let written = written.and_then(|written| begun.claim.hand_over(plan.owner).map(|()| written));
+        if let Err(error) = &written {
+            delta::unfinished(context, plan);
+            damaged::remember(opened, error).await;
+        }
+        return written;
+    }
     let claim = Claim::take(plan)?;
-    let written = fill(context, opened, request, plan).await;
+    let written = fill(context, opened, request, plan, None).await;
     match written.and_then(|written| claim.hand_over(plan.owner).map(|()| written)) {
         Ok(written) => Ok(written),
         Err(error) => {
@@ -108,11 +130,20 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
 }
 
 /// `pg_control`, without which no server starts, comes after everything else is durable.
-async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<(u64, Vec<&'static str>)> {
+async fn fill(
+    context: &Context,
+    opened: &Opened,
+    request: &Request,
+    plan: &Plan,
+    begun: Option<&Begun>,
+) -> Result<Written> {
     let (root, owner, manifest) = (&plan.to, plan.owner, &plan.manifest);
     let facts = &manifest.facts;
 
-    context.step("fetch", "restoring files");
+    match begun {
+        None => context.step("fetch", "restoring files"),
+        Some(_) => context.step("compare", "comparing files, and restoring what differs"),
+    }
     let emitted_path = root.join("backup_manifest");
     let mut file = std::fs::OpenOptions::new();
     let file = file
@@ -131,6 +162,7 @@ async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan
         tablespaces: &plan.tablespaces,
         owner,
         jobs: request.jobs,
+        delta: begun.map(|begun| begun.totals.clone()),
     };
     let directories = copy.run(&mut emitted).await?;
     let micros = facts.stopped;
@@ -164,7 +196,11 @@ async fn fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan
     context.step("sync", "making everything durable");
     sync(plan)?;
     write_control(root, &manifest.kept, owner)?;
-    Ok((wal_bytes, made))
+    Ok(Written {
+        wal_bytes,
+        made,
+        delta: begun.map(Begun::done),
+    })
 }
 
 /// A `data_directory` in the restored configuration leads a server that is started here to the directory that it
@@ -194,7 +230,7 @@ fn settings_elsewhere(context: &Context, root: &Path) {
     }
 }
 
-fn major(facts: &repo::manifest::Facts) -> Result<Major> {
+pub(super) fn major(facts: &repo::manifest::Facts) -> Result<Major> {
     Major::from_server_version_num(facts.postgresql.version_num).map_err(|error| {
         let what = error.to_string();
         repo::Error::Unsupported {

@@ -11,6 +11,7 @@ use pgclient::{
     BackupSession, Conninfo, Replication, Session,
     backup_session::{Checkpoint, Started, Stopped},
     catalog::{ServerFacts, tables},
+    reader::{FileReader, FileSession, Instance},
     replication::{WalEvent, WalStream},
 };
 use pgformat::{Lsn, Tli, protocol::SlotName};
@@ -31,6 +32,8 @@ pub struct LiveServer {
     conninfo: Conninfo,
     runtime: Runtime,
     seen: Arc<OnceLock<Seen>>,
+    /// The run of the server whose files are read through SQL.
+    files: Arc<OnceLock<Instance>>,
 }
 
 /// The server that answered first.
@@ -52,6 +55,7 @@ impl LiveServer {
             conninfo,
             runtime,
             seen: Arc::default(),
+            files: Arc::default(),
         }
     }
 
@@ -73,6 +77,32 @@ impl LiveServer {
             }
         }
         Ok(replication)
+    }
+}
+
+impl LiveServer {
+    /// Opens connections that read files, all to the same running server.
+    pub(crate) async fn files(&self, connections: usize) -> Result<FileReader> {
+        let reader = FileReader::connect(self.conninfo(), connections).await?;
+        self.same_instance(reader.instance())?;
+        Ok(reader)
+    }
+
+    /// One more, to the very server that the others read from.
+    pub(super) async fn file_session(&self) -> Result<FileSession> {
+        let session = FileSession::connect(self.conninfo()).await?;
+        self.same_instance(session.instance())?;
+        Ok(session)
+    }
+
+    fn same_instance(&self, found: Instance) -> Result<()> {
+        if let Some(seen) = self.seen.get() {
+            same_server(seen, found.system_identifier)?;
+        }
+        if *self.files.get_or_init(|| found) == found {
+            return Ok(());
+        }
+        Err(other_server("they were not started at the same time".into()))
     }
 }
 
@@ -156,6 +186,9 @@ impl Server for LiveServer {
         let (session, started) = BackupSession::start(self.conninfo(), label, Checkpoint::Fast).await?;
         if let Some(seen) = self.seen.get() {
             same_server(seen, session.system_identifier().await?)?;
+        }
+        if self.files.get().is_some() {
+            self.same_instance(Instance::of(session.session()).await?)?;
         }
         Ok(Box::new(Running { session, started }))
     }

@@ -12,7 +12,7 @@ use repo::{
     Repository,
     wal::{
         Assembly, Finish, Indexed, WalStream,
-        index::{Index, Summary, Transactions},
+        index::{Blocks, Index, Summary, Transactions},
     },
 };
 
@@ -27,7 +27,17 @@ pub(super) struct Chunk {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) summary: Summary,
+    /// Empty if blocks are wanted.
     pub(super) transactions: Transactions,
+    /// Empty if transactions are wanted.
+    pub(super) blocks: Blocks,
+}
+
+/// What is wanted of each stretch besides the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    Transactions,
+    Blocks,
 }
 
 /// So many indexes are fetched at once. Each takes several requests one after another, and a store may be tens of
@@ -52,12 +62,18 @@ pub(super) struct Scan<'a> {
     fetches: FuturesOrdered<Fetch<'a>>,
     /// How many to have under way. It grows: who needs a few reads a few.
     ahead: usize,
+    want: Want,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(context: &'a Context, timelines: &'a Timelines, path: &Path) -> Result<Scan<'a>> {
+    pub(super) fn new(
+        context: &'a Context,
+        timelines: &'a Timelines,
+        pieces: &[Piece],
+        want: Want,
+    ) -> Result<Scan<'a>> {
         let mut stretches = Vec::new();
-        for piece in &path.pieces {
+        for piece in pieces {
             let stream = timelines.stream(piece.timeline)?;
             let mut from = piece.from;
             while from < piece.to {
@@ -73,6 +89,7 @@ impl<'a> Scan<'a> {
             given: 0,
             fetches: FuturesOrdered::new(),
             ahead: 1,
+            want,
         })
     }
 
@@ -109,13 +126,16 @@ impl<'a> Scan<'a> {
         let (Some(now), Some(fetched)) = (self.ahead(), self.fetches.next().await) else {
             return Ok(None);
         };
-        let (summary, transactions) = match fetched? {
-            Some((indexed, summary)) => (summary, indexed.transactions().await?),
+        let (summary, transactions, blocks) = match fetched? {
+            Some((indexed, summary)) => match self.want {
+                Want::Transactions => (summary, indexed.transactions().await?, Blocks::default()),
+                Want::Blocks => (summary, Transactions::default(), indexed.blocks().await?),
+            },
             // By its bytes: up to the next finished run, which may have an index.
             None => {
                 let before = self.stretches.get(..self.given).unwrap_or_default();
                 let index = walk(self.context, self.timelines, before, now).await?;
-                (index.summary, index.transactions)
+                (index.summary, index.transactions, index.blocks)
             }
         };
         self.given += 1;
@@ -124,6 +144,7 @@ impl<'a> Scan<'a> {
             to: now.to,
             summary,
             transactions,
+            blocks,
         }))
     }
 
@@ -134,7 +155,7 @@ impl<'a> Scan<'a> {
             && let Some(stretch) = self.stretches.get(self.given + self.fetches.len())
         {
             let stream = self.timelines.stream(stretch.timeline)?;
-            let fetch = fetch(&self.timelines.repository, stream, *stretch);
+            let fetch = fetch(&self.timelines.repository, stream, *stretch, self.want);
             self.fetches.push_back(Box::pin(fetch));
         }
         Ok(())
@@ -182,7 +203,12 @@ async fn feed(context: &Context, timelines: &Timelines, indexer: &mut Indexer, p
 }
 
 /// The index of a finished run that lies in `stretch` whole; `None` if there is none, or one that has to be made anew.
-async fn fetch(repository: &Repository, stream: WalStream, stretch: Piece) -> Result<Option<(Indexed, Summary)>> {
+async fn fetch(
+    repository: &Repository,
+    stream: WalStream,
+    stretch: Piece,
+    want: Want,
+) -> Result<Option<(Indexed, Summary)>> {
     let (from, to) = (stretch.from, stretch.to);
     if stream.done_start(from) != from || stream.done_end(from) != to {
         return Ok(None);
@@ -194,7 +220,10 @@ async fn fetch(repository: &Repository, stream: WalStream, stretch: Piece) -> Re
     if !summary.joined || summary.broken.is_some() {
         return Ok(None);
     }
-    indexed.fetch_transactions(MOST_SEALED).await?;
+    match want {
+        Want::Transactions => indexed.fetch_transactions(MOST_SEALED).await?,
+        Want::Blocks => indexed.fetch_blocks(MOST_SEALED).await?,
+    }
     Ok(Some((indexed, summary)))
 }
 

@@ -18,7 +18,7 @@ use super::{
     Moment, Path, Piece, Target, Timelines,
     base::{Base, First},
     find::{Wanted, damaged, no_timeline, refused, shown},
-    scan::{Chunk, Place, Scan, last_until},
+    scan::{Chunk, Place, Scan, Want, last_until},
 };
 
 /// So many late ends of transactions are shown.
@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
     /// The target from one backup; `None` if that is of a later moment.
     async fn time_from(&self, base: &Base, moment: i64) -> Result<Option<Target>> {
         let path = self.path(base)?;
-        let mut scan = Scan::new(self.context, self.timelines, &path)?;
+        let mut scan = Scan::new(self.context, self.timelines, &path.pieces, Want::Transactions)?;
         let mut seen = Seen::default();
         let mut stopped = None;
         // The moment is not before the backup, if the clocks say so, or a transaction that ended after it began did before
@@ -231,7 +231,7 @@ impl<'a> Search<'a> {
 
     /// What stands around a place that is known.
     async fn around(&self, path: &Path, base: &Base, place: Place) -> Result<Target> {
-        let mut scan = Scan::new(self.context, self.timelines, path)?;
+        let mut scan = Scan::new(self.context, self.timelines, &path.pieces, Want::Transactions)?;
         let mut seen = Seen::default();
         while let Some(ahead) = scan.ahead() {
             let next = match ahead.from < place.end {

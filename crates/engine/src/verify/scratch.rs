@@ -39,6 +39,7 @@ pub(super) async fn check(
         at: restore::At::Latest,
         timeline: None,
         to: plan.to.clone(),
+        onto: restore::Onto::Empty,
         jobs: request.jobs,
         tablespaces: Vec::new(),
         start: None,

@@ -52,6 +52,8 @@ async fn write(repository: &Repository, id: BackupId, seed: u32) -> (String, Arc
         size: u32::try_from(written[0].pin.size).unwrap(),
         directory: written[0].directory,
         hash: written[0].pin.hash,
+        holds: 1,
+        used: 1,
     };
     let needed = Needed {
         sources,

@@ -85,7 +85,12 @@ impl World {
             label: Some(label.into()),
             level: Level::Zstd(1),
             jobs: 2,
+            wanted: backup::Wanted::default(),
+            rebase: false,
+            difference: backup::Difference::default(),
+            audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         let server = self.cluster.server(&process.runtime());

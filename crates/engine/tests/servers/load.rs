@@ -6,7 +6,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use engine::{backup, backup::Options, event::Event, list};
+use engine::{
+    backup,
+    backup::{Options, Reader},
+    event::Event,
+    list,
+};
+use pgformat::Major;
 use testkit::clusters::{
     TestCluster, amcheck,
     bank::{self, RunningBank},
@@ -15,6 +21,7 @@ use testkit::clusters::{
 
 use crate::{
     act::{copy_directory, durable_with},
+    over_sql::{over_sql, poor},
     world::World,
 };
 
@@ -25,72 +32,83 @@ const SLOWLY: u64 = 12 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_brings_back_a_state_that_existed() {
     for major in majors_to_test() {
-        let mut source = TestCluster::new(major, durable_with(&["wal_keep_size = 1GB"])).await;
-        bank::create(&source.session().await, ACCOUNTS).await;
-        let world = World::new().await;
-        let twin = cold_copy(&mut source, &world.target("twin")).await;
-        let bank = Arc::new(RunningBank::start(&source.conninfo(), 3, ACCOUNTS, 7));
-        bank.wait_for(50).await;
-        let at_start = bank.acknowledged();
-
-        // The server is asked to end the backup only after this event.
-        let before_the_stop = Arc::new(Mutex::new(None));
-        let (watched, seen) = (bank.clone(), before_the_stop.clone());
-        let context = world.watching(move |event| {
-            if matches!(event, Event::Step { step: "stop", .. }) {
-                *seen.lock().unwrap() = Some(watched.acknowledged());
-            }
-        });
-        let options = Options {
-            max_rate: Some(SLOWLY),
-            ..world.options(&source)
-        };
-        let opened = world.open().await;
-        let summary = backup::run(&context, &opened, &source.conninfo(), &options)
-            .await
-            .unwrap();
-        bank.wait_for(bank.acknowledged().len() + 20).await;
-        drop(context);
-        let acknowledged = Arc::into_inner(bank).unwrap().stop().await;
-        let before_the_stop = before_the_stop.lock().unwrap().take().unwrap();
-        assert!(
-            before_the_stop.len() > at_start.len() + 20,
-            "PostgreSQL {major}: the load stood still"
-        );
-
-        let restored = world.revive(major, "restored").await;
-        let books = bank::audit(&restored.session().await, ACCOUNTS).await;
-        assert_eq!(books.faults, Vec::<String>::new(), "PostgreSQL {major}");
-        assert!(
-            before_the_stop.is_subset(&books.transfers),
-            "PostgreSQL {major}: an acknowledged transfer is lost"
-        );
-        assert!(
-            books.transfers.len() < acknowledged.len(),
-            "PostgreSQL {major}: it went on after the backup"
-        );
-        assert_eq!(
-            amcheck(&restored.conninfo()).await,
-            Vec::<String>::new(),
-            "PostgreSQL {major}"
-        );
-
-        source.stop().await;
-        let record = list::show(&context_of(&world), &opened, &summary.backup.id)
-            .await
-            .unwrap()
-            .facts
-            .stop
-            .record;
-        replay_to(&twin, &source.data_dir().join("pg_wal"), &record.to_string());
-        let mut twin = TestCluster::on(major, &twin);
-        twin.start().await;
-        assert_eq!(
-            row_digests(&restored.conninfo()).await,
-            row_digests(&twin.conninfo()).await,
-            "PostgreSQL {major}"
-        );
+        check(major, Reader::Local).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_through_sql_under_load_brings_back_a_state_that_existed() {
+    check(Major::V15, Reader::Sql).await;
+}
+
+async fn check(major: Major, reader: Reader) {
+    let mut source = TestCluster::new(major, durable_with(&["wal_keep_size = 1GB"])).await;
+    bank::create(&source.session().await, ACCOUNTS).await;
+    let world = World::new().await;
+    let twin = cold_copy(&mut source, &world.target("twin")).await;
+    let bank = Arc::new(RunningBank::start(&source.conninfo(), 3, ACCOUNTS, 7));
+    bank.wait_for(50).await;
+    let at_start = bank.acknowledged();
+
+    // The server is asked to end the backup only after this event.
+    let before_the_stop = Arc::new(Mutex::new(None));
+    let (watched, seen) = (bank.clone(), before_the_stop.clone());
+    let context = world.watching(move |event| {
+        if matches!(event, Event::Step { step: "stop", .. }) {
+            *seen.lock().unwrap() = Some(watched.acknowledged());
+        }
+    });
+    let (options, conninfo) = match reader {
+        Reader::Local => (world.options(&source), source.conninfo()),
+        Reader::Sql => (over_sql(), poor(&source).await),
+    };
+    let options = Options {
+        max_rate: Some(SLOWLY),
+        ..options
+    };
+    let opened = world.open().await;
+    let summary = backup::run(&context, &opened, &conninfo, &options).await.unwrap();
+    bank.wait_for(bank.acknowledged().len() + 20).await;
+    drop(context);
+    let acknowledged = Arc::into_inner(bank).unwrap().stop().await;
+    let before_the_stop = before_the_stop.lock().unwrap().take().unwrap();
+    assert!(
+        before_the_stop.len() > at_start.len() + 20,
+        "PostgreSQL {major}: the load stood still"
+    );
+
+    let restored = world.revive(major, "restored").await;
+    let books = bank::audit(&restored.session().await, ACCOUNTS).await;
+    assert_eq!(books.faults, Vec::<String>::new(), "PostgreSQL {major}");
+    assert!(
+        before_the_stop.is_subset(&books.transfers),
+        "PostgreSQL {major}: an acknowledged transfer is lost"
+    );
+    assert!(
+        books.transfers.len() < acknowledged.len(),
+        "PostgreSQL {major}: it went on after the backup"
+    );
+    assert_eq!(
+        amcheck(&restored.conninfo()).await,
+        Vec::<String>::new(),
+        "PostgreSQL {major}"
+    );
+
+    source.stop().await;
+    let record = list::show(&context_of(&world), &opened, &summary.backup.id)
+        .await
+        .unwrap()
+        .facts
+        .stop
+        .record;
+    replay_to(&twin, &source.data_dir().join("pg_wal"), &record.to_string());
+    let mut twin = TestCluster::on(major, &twin);
+    twin.start().await;
+    assert_eq!(
+        row_digests(&restored.conninfo()).await,
+        row_digests(&twin.conninfo()).await,
+        "PostgreSQL {major}"
+    );
 }
 
 fn context_of(world: &World) -> engine::event::Context {

@@ -10,10 +10,14 @@
 mod world;
 
 mod act;
+mod delta;
+mod delta_refusals;
 mod full_disk;
 mod interruptions;
 mod layout;
 mod load;
+mod over_sql;
+mod over_sql_files;
 mod page_errors;
 mod piles;
 mod refusals;

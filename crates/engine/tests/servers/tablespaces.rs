@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A cluster with two tablespaces, each with a table, an index, an unlogged table and a database of its own.
-async fn with_two_tablespaces() -> (TestCluster, Vec<std::path::PathBuf>) {
+pub(crate) async fn with_two_tablespaces() -> (TestCluster, Vec<std::path::PathBuf>) {
     let source = TestCluster::new(Major::V15, durable()).await;
     let folders = vec![
         directory_beside(&source, "fast disk"),

@@ -94,6 +94,8 @@ impl World {
                 size: 24 << 20,
                 directory: 100_000,
                 hash,
+                holds: 1,
+                used: 1,
             }
         };
         manifest.needed.packs = (0..packs).map(pack).collect();
@@ -125,7 +127,12 @@ impl World {
             label: None,
             level,
             jobs,
+            wanted: backup::Wanted::default(),
+            rebase: false,
+            difference: backup::Difference::default(),
+            audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: None,
         };
         backup::run_with(&self.context, &opened, &server, plan, &options)
@@ -139,6 +146,7 @@ impl World {
             at: restore::At::Latest,
             timeline: None,
             to: self.folder.join("target"),
+            onto: restore::Onto::Empty,
             jobs: 2,
             tablespaces: Vec::new(),
             start: None,

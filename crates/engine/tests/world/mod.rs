@@ -14,7 +14,7 @@ use engine::{
     database::{self, Database, Opened},
     event::{Context, Event, Observer, Stop},
     repo::{keys::Unlock, store::Location},
-    restore::{self, At, Request, Restored},
+    restore::{self, At, Onto, Request, Restored},
 };
 use pgformat::Major;
 use std::sync::Mutex;
@@ -89,7 +89,12 @@ impl World {
             label: None,
             level: Level::default(),
             jobs: 2,
+            wanted: backup::Wanted::default(),
+            rebase: false,
+            difference: backup::Difference::default(),
+            audit: 1,
             max_rate: None,
+            reader: engine::backup::Reader::Local,
             data_directory: Some(cluster.data_dir().to_path_buf()),
         }
     }
@@ -106,6 +111,7 @@ impl World {
             at: At::Latest,
             timeline: None,
             to: self.target(name),
+            onto: Onto::Empty,
             jobs: 2,
             tablespaces: Vec::new(),
             start: None,

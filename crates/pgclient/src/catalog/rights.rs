@@ -98,3 +98,20 @@ pub fn grants_for_backup(major: Major, role: &str) -> String {
         identifier(role)
     )
 }
+
+/// The SQL that lets a role take backups over SQL: start and stop them, and read files. To be run in the database that
+/// the role connects to. These rights equal reading everything in the data directory, [`READING_MEANS`] says how much
+/// that is.
+pub fn grants_for_reader(major: Major, role: &str) -> String {
+    let functions = backup_functions(major).into_iter().chain(FILE_FUNCTIONS);
+    let functions: Vec<_> = functions.map(|function| format!("pg_catalog.{function}")).collect();
+    format!(
+        "GRANT EXECUTE ON FUNCTION {} TO {};",
+        functions.join(", "),
+        identifier(role)
+    )
+}
+
+/// What the right to read files means, as a clause for whoever is to give it.
+pub const READING_MEANS: &str = "whoever has these rights can read everything in the data directory: every row of every \
+     database, whatever its own rights and policies say, server configuration and keys, and the password hashes of all roles";

@@ -177,6 +177,8 @@ pub(super) const MANIFEST_NEEDED: Target = Target {
             size: 24 << 20,
             directory: 4000,
             hash: [8; 32],
+            holds: 1,
+            used: 1,
         };
         let needed = Needed {
             sources: sources(),
@@ -225,7 +227,9 @@ pub(super) const PACK_DIRECTORY: Target = Target {
         seed.extend_from_slice(&[1; 16]);
         seed.extend_from_slice(&[0, 3, 1, 100, 50, 150, 1]);
         seed.extend_from_slice(&[2; 24]);
-        vec![seed]
+        let mut differences = vec![1, 160, 1, 1, 2, 1, 90, 70];
+        differences.extend_from_slice(&[3; 16]);
+        vec![seed, differences]
     },
     run: |bytes| {
         let mut reader = Reader::new(bytes);
@@ -248,6 +252,32 @@ pub(super) const PACK_DIRECTORY: Target = Target {
         true
     },
     slack: 64 << 10,
+};
+
+/// A slot of a frame of differences. Input: the base page up to where it is zeroes (a text), and the slot.
+pub(super) const DIFFERENCE: Target = Target {
+    name: "repo_difference",
+    seeds: || {
+        let (mut page, base) = (vec![0; BLOCK as usize], vec![0; BLOCK as usize]);
+        page[100..104].copy_from_slice(b"page");
+        let mut differ = pack::Differ::new(BLOCK as usize).unwrap();
+        let mut seed = Vec::new();
+        put_text(&mut seed, b"");
+        seed.extend_from_slice(differ.difference(&page, &base).unwrap());
+        vec![seed]
+    },
+    run: |bytes| {
+        let mut reader = Reader::new(bytes);
+        let Ok(text) = reader.text() else { return false };
+        let (mut page, mut base) = (vec![0; BLOCK as usize], vec![0; BLOCK as usize]);
+        let Some(head) = base.get_mut(..text.len()) else {
+            return false;
+        };
+        head.copy_from_slice(text);
+        pack::difference::makes_page(&base, reader.rest(), &mut page)
+    },
+    // zstd's own context and the tables of a dictionary.
+    slack: 512 << 10,
 };
 
 /// An entry of the ledger, after its signature.

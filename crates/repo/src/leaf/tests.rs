@@ -132,7 +132,7 @@ fn a_count_larger_than_the_input_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
-fn what_needs_a_feature_is_decoded_and_refused_by_name() {
+fn what_needs_a_feature_is_decoded_and_refused_by_name_unless_it_is_known() {
     let difference = Extent {
         base: Some(at(0, 7)),
         ..extent(3, at(9, 0))
@@ -161,9 +161,79 @@ fn what_needs_a_feature_is_decoded_and_refused_by_name() {
         let pages = if features == 2 { 3 } else { 7 };
         assert_eq!(decoded(&bytes(&leaf), pages, 1), Ok(leaf.clone()));
         assert_eq!(leaf.features(), features);
-        let error = leaf.require_known("maps/x/00000000").unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        match leaf.require_known("maps/x/00000000") {
+            Ok(()) => assert_eq!(features & !KNOWN_FEATURES, 0),
+            Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{error:?}"),
+        }
     }
+}
+
+fn run(first: PageRef, frame_slots: u32) -> InFrame {
+    InFrame { first, frame_slots }
+}
+
+#[test]
+fn differences_are_merged_only_where_they_and_their_bases_continue() {
+    let other = PageRef { source: 1, ..at(0, 0) };
+    let base = |frame, slot| PageRef { frame, slot, ..other };
+    let mut builder = LeafBuilder::new();
+    let mut add = |pages, difference, of| {
+        builder
+            .append_differences(pages, run(difference, 512), run(of, 32))
+            .unwrap();
+    };
+    add(2, at(0, 0), base(7, 29));
+    add(1, at(0, 2), base(7, 31));
+    add(1, at(0, 3), base(8, 0));
+    // A page between them did not change: its base was skipped.
+    add(1, at(0, 4), base(8, 2));
+    // Whole pages came between the frames of differences.
+    add(1, at(5, 0), base(8, 3));
+    let expected = [
+        (4, at(0, 0), base(7, 29)),
+        (1, at(0, 4), base(8, 2)),
+        (1, at(5, 0), base(8, 3)),
+    ];
+    let expected = expected.map(|(pages, pages_at, base)| Extent {
+        pages,
+        pages_at,
+        base: Some(base),
+    });
+    // The same slots without a base are no differences.
+    builder.append_in_frame(1, at(5, 1), 512).unwrap();
+    let mut expected = expected.to_vec();
+    expected.push(extent(1, at(5, 1)));
+    assert!(builder.append_differences(2, run(at(0, 0), 2), run(other, 1)).is_err());
+    assert!(builder.append_differences(2, run(at(0, 0), 1), run(other, 2)).is_err());
+    assert!(builder.append_differences(0, run(at(0, 0), 2), run(other, 2)).is_err());
+    assert_eq!(builder.finish(), [Leaf::Whole(expected)]);
+}
+
+/// Where each page is, one by one, by frames of as many slots.
+fn one_by_one(leaves: &[Leaf], slots: u32, base_slots: u32) -> Vec<(PageRef, Option<PageRef>)> {
+    let step = |at: PageRef, slots| match at.slot + 1 == slots {
+        true => PageRef {
+            frame: at.frame + 1,
+            slot: 0,
+            ..at
+        },
+        false => PageRef {
+            slot: at.slot + 1,
+            ..at
+        },
+    };
+    let mut all = Vec::new();
+    for leaf in leaves {
+        let Leaf::Whole(extents) = leaf else { panic!() };
+        for extent in extents {
+            let (mut page, mut base) = (extent.pages_at, extent.base);
+            for _ in 0..extent.pages {
+                all.push((page, base));
+                (page, base) = (step(page, slots), base.map(|base| step(base, base_slots)));
+            }
+        }
+    }
+    all
 }
 
 #[test]
@@ -181,6 +251,37 @@ proptest! {
     #[test]
     fn no_bytes_panic_a_leaf(bytes: Vec<u8>, pages: u32, sources: u32) {
         let _ = decoded(&bytes, pages, sources);
+    }
+
+    #[test]
+    fn every_page_stays_where_it_was_said_to_be_whole_or_as_a_difference(
+        runs in prop::collection::vec((1u32..24, any::<bool>(), any::<bool>(), 0u32..3, 0u32..24, 0u32..24), 1..300),
+    ) {
+        let (slots, base_slots) = (48, 32);
+        let mut builder = LeafBuilder::new();
+        let (mut expected, mut next) = (Vec::new(), (at(0, 0), at(0, 0)));
+        for (pages, goes_on, whole, frame, slot, base_slot) in runs {
+            let (first, base) = match goes_on {
+                // The last run's end may leave too little room in its frame.
+                true if next.0.slot + pages <= slots && next.1.slot + pages <= base_slots => next,
+                _ => (at(frame, slot), at(frame, base_slot.min(base_slots - pages))),
+            };
+            match whole {
+                true => builder.append_in_frame(pages, first, slots).unwrap(),
+                false => builder.append_differences(pages, run(first, slots), run(base, base_slots)).unwrap(),
+            }
+            for page in 0..pages {
+                let base = at(base.frame, base.slot + page);
+                expected.push((at(first.frame, first.slot + page), (!whole).then_some(base)));
+            }
+            let after = |at: PageRef, slots| run(at, slots).after(pages).unwrap().first;
+            next = (after(first, slots), after(base, base_slots));
+        }
+        let leaves = builder.finish();
+        prop_assert_eq!(one_by_one(&leaves, slots, base_slots), expected);
+        for leaf in &leaves[..leaves.len() - 1] {
+            prop_assert_eq!(leaf.check(LEAF_PAGES, 1), Ok(()));
+        }
     }
 
     #[test]

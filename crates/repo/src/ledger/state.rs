@@ -16,9 +16,10 @@
 //!  4. its kind is unknown. If it is marked `required`, nobody reads past it;
 //!  5. some writer was admitted before, and this one not for this kind. A `no-op` is open to all;
 //!  6. it starts a run whose id was started before;
-//!  7. it starts a run on a parent that is not committed, or that uses a condemned run;
+//!  7. it starts a run on a parent that is not committed, or that uses a condemned run (while an alarm stands, one that
+//!     is not known counts as committed);
 //!  8. it commits, fails or abandons a run that is not open;
-//!  9. it commits a run that references what is not a backup;
+//!  9. it commits a run that references what is not a backup (with the same exception);
 //! 10. it commits a run that is condemned, references a condemned run, or needs WAL condemned on its timeline;
 //! 11. it names a generation that has not begun, begins one again, or a timeline again;
 //! 12. it expires, holds, releases, pins, verifies or drills what is not a backup; or expires, holds

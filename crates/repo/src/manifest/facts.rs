@@ -23,6 +23,9 @@ pub struct Facts {
     pub kind: Kind,
     /// The backup it was computed against, if it is incremental.
     pub parent: Option<BackupId>,
+    /// How it was, if it is incremental.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment: Option<Increment>,
     /// The user's name for it.
     pub label: Option<String>,
     /// When it began.
@@ -59,6 +62,37 @@ pub enum Kind {
     Full,
     /// Pages that changed since the parent were stored.
     Incremental,
+}
+
+/// How an incremental backup came to know what changed, and what came of it, in pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Increment {
+    /// What told the changed pages.
+    pub by: ChangesBy,
+    /// Why not the WAL, if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Pages read and stored, because they changed.
+    pub stored: u64,
+    /// Pages read and found to be what the parent has.
+    pub same: u64,
+    /// Pages not read, because they cannot have changed.
+    pub kept: u64,
+    /// Of those, pages that were read and compared all the same.
+    pub audited: u64,
+    /// Pages stored anew, because few of the pages beside them are used any more.
+    pub moved: u64,
+}
+
+/// What told the changed pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangesBy {
+    /// The WAL from the parent's start to this backup's.
+    Wal,
+    /// The hashes of the parent's pages: every page was read.
+    Hashes,
 }
 
 /// A tablespace.
@@ -166,6 +200,10 @@ impl Facts {
             (
                 self.parent.is_some() == (self.kind == Kind::Incremental),
                 "an incremental backup has a parent, a full one has none",
+            ),
+            (
+                self.increment.is_some() == (self.kind == Kind::Incremental),
+                "an incremental backup says how it was computed, a full one does not",
             ),
             (self.parent != Some(*id), "it is its own parent"),
             (

@@ -11,8 +11,8 @@ use crate::{
 
 /// The largest object that the list can name, bytes: 1 GiB.
 const MAX_SIZE: u32 = 1 << 30;
-/// The fewest bytes of an entry: four numbers and a hash.
-const ENTRY_BYTES: usize = 36;
+/// The fewest bytes of an entry: six numbers and a hash.
+const ENTRY_BYTES: usize = 38;
 
 /// A pack or map. Small, because a backup of 32 TB names a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct ObjectRef {
     pub directory: u32,
     /// The hash in its trailer.
     pub hash: [u8; 32],
+    /// How many pages were put into it, or leaves if it is a map.
+    pub holds: u32,
+    /// How many of them this backup uses. Where few are, they are written anew by and by.
+    pub used: u32,
 }
 
 impl ObjectRef {
@@ -80,7 +84,8 @@ impl Needed {
                 return Err(Malformed("the objects it needs do not ascend"));
             }
             for object in objects {
-                if object.source >= self.sources.count() || object.size > MAX_SIZE || object.directory > object.size {
+                let impossible = object.size > MAX_SIZE || object.directory > object.size || object.used > object.holds;
+                if object.source >= self.sources.count() || impossible {
                     return Err(Malformed("an object it needs is impossible"));
                 }
             }
@@ -95,7 +100,8 @@ impl Needed {
         for objects in [&self.packs, &self.maps] {
             put_varint(&mut out, objects.len() as u64);
             for object in objects {
-                for number in [object.source, object.number, object.size, object.directory] {
+                let object_at = [object.source, object.number, object.size, object.directory];
+                for number in object_at.into_iter().chain([object.holds, object.used]) {
                     put_varint(&mut out, u64::from(number));
                 }
                 out.extend_from_slice(&object.hash);
@@ -128,6 +134,8 @@ fn decode_list(reader: &mut Reader<'_>) -> Result<Vec<ObjectRef>, Malformed> {
             number: reader.varint32()?,
             size: reader.varint32()?,
             directory: reader.varint32()?,
+            holds: reader.varint32()?,
+            used: reader.varint32()?,
             hash: reader.array()?,
         });
     }

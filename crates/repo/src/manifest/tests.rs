@@ -19,6 +19,8 @@ fn manifest(folder: &TestFolder) -> Manifest {
         size: 32 << 20,
         directory: 4000,
         hash: [number as u8; 32],
+        holds: 1,
+        used: 1,
     };
     Manifest {
         facts: facts(folder),
@@ -52,6 +54,15 @@ fn facts(folder: &TestFolder) -> Facts {
         database: folder.repository.identity().database.clone(),
         kind: Kind::Incremental,
         parent: Some(id(1)),
+        increment: Some(Increment {
+            by: ChangesBy::Hashes,
+            why: Some("no WAL".into()),
+            stored: 1,
+            same: 2,
+            kept: 3,
+            audited: 1,
+            moved: 0,
+        }),
         label: Some("before the upgrade".into()),
         started: 1_700_000_000_000_000,
         stopped: 1_700_000_100_000_000,

@@ -35,6 +35,8 @@ fn needed(sources: &Sources, maps: &[Written]) -> Arc<Needed> {
         size: map.pin.size as u32,
         directory: map.directory,
         hash: map.pin.hash,
+        holds: 1,
+        used: 1,
     };
     Arc::new(Needed {
         sources: sources.clone(),
@@ -125,6 +127,41 @@ fn a_short_leaf_stands_in_the_table() {
             reaction(writer.push(&scattered(5, 0, 0), 5, &Sources::new(id(1))).await),
             "damaged"
         );
+    });
+}
+
+/// So that a program that does not know differences says so at the object's head. Other objects stay readable to it.
+#[test]
+fn only_a_map_with_differences_says_that_its_readers_must_know_them() {
+    let folder = TestFolder::new();
+    let sources = Sources::new(id(0));
+    let plain = scattered(9, 0, 1);
+    let mut different = plain.clone();
+    if let Leaf::Whole(extents) = &mut different {
+        extents[3].base = Some(extents[0].pages_at);
+    }
+    block_on(async {
+        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
+        let mut written = Vec::new();
+        for leaf in [&plain, &different, &plain] {
+            written.push((writer.push(leaf, 9, &sources).await.unwrap(), leaf));
+        }
+        let maps = writer.finish(&sources).await.unwrap();
+        let mut features = Vec::new();
+        for number in 0..maps.len() as u32 {
+            let bytes = folder
+                .repository
+                .store()
+                .get(&names::map(&id(0), number))
+                .await
+                .unwrap();
+            features.push(bytes.unwrap()[12]);
+        }
+        assert_eq!(features, [0, 2]);
+        let mut reader = MapReader::new(&folder.repository, needed(&sources, &maps)).unwrap();
+        for (at, leaf) in written {
+            assert_eq!(reader.leaf(&at, 9, &mut sources.clone()).await.unwrap(), *leaf);
+        }
     });
 }
 

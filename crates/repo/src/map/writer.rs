@@ -60,6 +60,10 @@ impl MapWriter {
         }
         leaf.check(pages, sources.count()).map_err(refuse)?;
         leaf.require_known(&self.series.name())?;
+        if !self.series.says(leaf.features()) {
+            self.cut()?;
+            self.series.say(leaf.features(), encoded(sources)).await?;
+        }
         self.encoded.clear();
         leaf.encode(&mut self.encoded);
         if self.leaves == 0 && !self.series.has_room(MAX_MAP_FRAME, sources.encoded_length()) {
@@ -99,10 +103,14 @@ impl MapWriter {
     }
 
     async fn close(&mut self, sources: &Sources) -> Result<()> {
-        let mut extra = Vec::with_capacity(sources.encoded_length());
-        sources.encode(&mut extra);
-        self.series.close(extra).await
+        self.series.close(encoded(sources)).await
     }
+}
+
+fn encoded(sources: &Sources) -> Vec<u8> {
+    let mut extra = Vec::with_capacity(sources.encoded_length());
+    sources.encode(&mut extra);
+    extra
 }
 
 impl std::fmt::Debug for MapWriter {

@@ -266,6 +266,36 @@ fn what_no_reader_could_follow_is_not_written() {
 }
 
 #[test]
+fn a_table_with_differences_of_its_own_says_so_and_is_read_back() {
+    let folder = TestFolder::new();
+    let at = |slot| PageRef {
+        source: 0,
+        pack: 0,
+        frame: 0,
+        slot,
+    };
+    let leaf = |base| {
+        LeafSlot::Inline(Leaf::Whole(vec![Extent {
+            pages: 1,
+            pages_at: at(0),
+            base,
+        }]))
+    };
+    let entries = [
+        file("a", 8192, vec![leaf(None)]),
+        file("ab", 8192, vec![leaf(Some(at(7)))]),
+        file("abc", 8192, vec![leaf(None)]),
+    ];
+    let written = write(&folder, &entries, &Sources::new(id(0))).unwrap();
+    let features = |number| {
+        let bytes = block_on(folder.repository.store().get(&names::files(&id(0), number)));
+        bytes.unwrap().unwrap()[12]
+    };
+    assert_eq!([features(0), features(1)], [0, 2]);
+    assert_eq!(read(&folder, &written.pins, &mut Sources::new(id(0))).unwrap(), entries);
+}
+
+#[test]
 fn entries_out_of_order_are_not_written() {
     let folder = TestFolder::new();
     for (first, second) in [("b", "a"), ("a", "a"), ("a/b", "a")] {

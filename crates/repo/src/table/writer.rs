@@ -74,6 +74,12 @@ impl TableWriter {
     /// reader of this version could follow. The table is as it was before then.
     pub async fn push(&mut self, entry: &Entry, sources: &Sources) -> Result<()> {
         self.check(entry, sources)?;
+        let features = entry.features();
+        if !self.series.says(features) {
+            self.cut(sources).await?;
+            let extra = self.extra(sources);
+            self.series.say(features, extra).await?;
+        }
         self.encoded.clear();
         let previous = self.last.as_deref().filter(|_| !self.frame.is_empty());
         entry.encode(previous.unwrap_or_default(), &mut self.encoded);
@@ -142,10 +148,16 @@ impl TableWriter {
     }
 
     async fn close(&mut self, sources: &Sources) -> Result<()> {
+        let extra = self.extra(sources);
+        self.series.close(extra).await
+    }
+
+    /// The directory's own part, of the object being written.
+    fn extra(&mut self, sources: &Sources) -> Vec<u8> {
         let mut extra = Vec::with_capacity(sources.encoded_length() + self.firsts.len());
         sources.encode(&mut extra);
         extra.append(&mut self.firsts);
-        self.series.close(extra).await
+        extra
     }
 }
 

@@ -83,7 +83,16 @@ impl Indexed {
 
     /// Fetches the transactions and leaves them sealed until they are asked for; nothing if they take more than `most` bytes.
     pub async fn fetch_transactions(&mut self, most: u32) -> Result<()> {
-        let number = self.number(TRANSACTIONS)?;
+        self.fetch_ahead(TRANSACTIONS, most).await
+    }
+
+    /// The same with the block references.
+    pub async fn fetch_blocks(&mut self, most: u32) -> Result<()> {
+        self.fetch_ahead(BLOCKS, most).await
+    }
+
+    async fn fetch_ahead(&mut self, section: u8, most: u32) -> Result<()> {
+        let number = self.number(section)?;
         let frame = self.sealed.frame(number)?;
         if frame.sealed <= most && self.at_hand(number)?.is_none() {
             let bytes = self.sealed.fetch(&**self.repository.store(), number, 1).await?;

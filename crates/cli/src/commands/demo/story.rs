@@ -159,7 +159,12 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         label: Some(label.into()),
         level: backup::Level::default(),
         jobs: jobs(None, None),
+        wanted: backup::Wanted::default(),
+        rebase: false,
+        difference: backup::Difference::default(),
+        audit: 1,
         max_rate: None,
+        reader: backup::Reader::Local,
         data_directory: None,
     };
     Ok(backup::run(&run.context, opened, server, &options).await?)
@@ -189,6 +194,7 @@ async fn bring_back(run: &Run, opened: &Opened, place: &mut Place, before: u32) 
         at: restore::At::BeforeXid(before),
         timeline: None,
         to: place.path("back/data"),
+        onto: restore::Onto::Empty,
         jobs: jobs(None, None),
         tablespaces: Vec::new(),
         start: Some(restore::Start {

@@ -9,7 +9,7 @@ use super::{
         Target,
         base::{Base, First},
         find::{damaged, refused},
-        scan::{Chunk, Place, Scan, is_damage},
+        scan::{Chunk, Place, Scan, Want, is_damage},
     },
     Search,
 };
@@ -83,7 +83,7 @@ impl Search<'_> {
             }
             let path = self.path(base)?;
             reached = path.end().max(base.start);
-            let mut scan = Scan::new(self.context, self.timelines, &path)?;
+            let mut scan = Scan::new(self.context, self.timelines, &path.pieces, Want::Transactions)?;
             while let Some(ahead) = scan.ahead() {
                 let chunk = match scan.next().await {
                     // What is looked for may be elsewhere, and a later backup may lead on from behind it.

@@ -124,7 +124,9 @@ impl State {
             Entry::RunStarted { run, parent, .. } => {
                 self.void_if(self.runs.contains_key(run), Rule::RunKnown)?;
                 self.void_if(
-                    parent.as_ref().is_some_and(|parent| !self.usable(parent)),
+                    parent
+                        .as_ref()
+                        .is_some_and(|parent| !self.usable(parent) && !self.may_be_backup(parent)),
                     Rule::ParentUnusable,
                 )
             }
@@ -186,7 +188,7 @@ impl State {
         let unknown = references
             .backups
             .iter()
-            .any(|reference| !self.backups.contains_key(reference));
+            .any(|reference| !self.backups.contains_key(reference) && !self.may_be_backup(reference));
         self.void_if(unknown, Rule::ReferenceUnknown)?;
         let mut used = references.backups.iter().map(String::as_str).chain([run]);
         let condemned = used.any(|run| self.condemned_runs.contains_key(run));
@@ -240,6 +242,12 @@ impl State {
 
     fn is_open(&self, run: &str) -> bool {
         self.runs.get(run).is_some_and(|run| run.ended.is_none())
+    }
+
+    /// Whether an entry that cannot be read may have made it a backup. Who wrote later saw that entry: without this rule one
+    /// damaged entry would take all backups with it that were built on its one.
+    fn may_be_backup(&self, run: &str) -> bool {
+        !self.alarms.is_empty() && !self.backups.contains_key(run) && !self.condemned_runs.contains_key(run)
     }
 
     fn usable(&self, backup: &str) -> bool {

@@ -377,6 +377,31 @@ fn an_entry_that_does_not_continue_the_one_before_counts_and_raises_an_alarm() {
 }
 
 #[test]
+fn a_damaged_commit_takes_no_backup_with_it_that_was_built_on_its_one() {
+    let mut state = State::new();
+    let mut n = 0;
+    let mut read = |state: &mut State, entry: Option<Entry>| {
+        n += 1;
+        let record = entry.map(|entry| record(n, "host", entry));
+        let read = record.as_ref().ok_or("it does not open");
+        // Each continues the one before it.
+        let hash = [n as u8; 32];
+        state.read(hash, read)
+    };
+    read(&mut state, Some(generation()));
+    read(&mut state, Some(start("a")));
+    read(&mut state, None);
+    assert_eq!(read(&mut state, Some(start_on("b", "a"))), Verdict::Valid);
+    assert_eq!(read(&mut state, Some(commit("b", &["a"]))), Verdict::Valid);
+    assert!(state.backup("b").is_some() && state.backup("a").is_none());
+    assert_eq!(
+        read(&mut state, Some(condemn(&["a"]))),
+        Verdict::Void(Rule::NeededByBackup)
+    );
+    assert_eq!(read(&mut state, Some(start_on("c", "a"))), Verdict::Valid);
+}
+
+#[test]
 fn an_entry_out_of_order_changes_nothing() {
     let (mut state, _) = after(&[start("a")]);
     let before = state.clone();

@@ -1,0 +1,112 @@
+//! Pages that are compared although nothing says that they changed.
+
+use std::{fs, path::PathBuf};
+
+use engine::backup::{ChangesBy, Wanted};
+use pgformat::page;
+
+use crate::{
+    act::value,
+    fallbacks::{change, small},
+    scene::{Depth, Scene},
+};
+
+const PAGE: usize = 8192;
+/// The page that is changed by hand.
+const BLOCK: usize = 123;
+/// In a page's header: `pd_checksum`, and the first line pointer.
+const CHECKSUM: std::ops::Range<usize> = 8..10;
+const POINTER: std::ops::Range<usize> = 24..28;
+/// The high byte of a tuple's `t_infomask`.
+const INFOMASK_HIGH: usize = 21;
+
+/// The table's file, from the data directory.
+async fn path(scene: &Scene) -> String {
+    value(&scene.cluster, "pg_relation_filepath('public.bulk')").await
+}
+
+/// Changes a page of the table while the server is down; `change` is given the page and where its first tuple begins and ends. A
+/// checksum that there was is made to fit.
+async fn by_hand(scene: &mut Scene, change: impl Fn(&mut [u8], usize, usize)) {
+    let path = path(scene).await;
+    scene.cluster.stop().await;
+    let file: PathBuf = scene.cluster.data_dir().join(path);
+    let mut bytes = fs::read(&file).unwrap();
+    let page = &mut bytes[BLOCK * PAGE..(BLOCK + 1) * PAGE];
+    let pointer = u32::from_le_bytes(page[POINTER].try_into().unwrap());
+    let (begin, length) = ((pointer & 0x7FFF) as usize, (pointer >> 17) as usize);
+    change(page, begin, begin + length);
+    if page[CHECKSUM] != [0, 0] {
+        let fits = page::checksum(page, BLOCK as u32).unwrap();
+        page[CHECKSUM].copy_from_slice(&fits.to_le_bytes());
+    }
+    fs::write(&file, bytes).unwrap();
+    scene.cluster.start().await;
+    scene.all_is_here().await;
+}
+
+/// A server with a backup, every tuple of whose table has its hints already.
+async fn begun(checksums: bool) -> Scene {
+    let scene = small(checksums, &[]).await;
+    scene.rows().await;
+    scene.world.backup(&scene.cluster).await;
+    change(&scene, 1).await;
+    scene.by_wal(100, "before anything is changed by hand").await;
+    scene
+}
+
+async fn a_page_changed_by_hand_is_found(checksums: bool) {
+    let mut scene = begun(checksums).await;
+    by_hand(&mut scene, |page, _, end| page[end - 1] = b'z').await;
+    change(&scene, 2).await;
+    let rows = scene.rows().await;
+    let summary = scene
+        .take(|options| {
+            options.wanted = Wanted::Incremental;
+            options.audit = 100;
+        })
+        .await
+        .unwrap();
+    let unsound = summary.unsound.expect("it was to be found");
+    let (path, what) = (path(&scene).await, format!("block {BLOCK} of "));
+    assert!(unsound.contains(&what) && unsound.contains(&path), "{unsound}");
+    let increment = summary.increment.unwrap();
+    assert_eq!((increment.by, increment.kept), (ChangesBy::Hashes, 0));
+    assert!(increment.stored < 1000, "{increment:?}");
+    assert!(increment.why.unwrap().contains(&what));
+    let alerts = scene.alerts().await;
+    assert!(alerts.len() == 1 && alerts[0].starts_with("map-unsound"), "{alerts:?}");
+    assert!(scene.warnings().iter().any(|(code, _)| code == "map-unsound"));
+    let z = "SELECT count(*) FROM public.bulk WHERE filler LIKE '%z'";
+    assert_eq!(value(&scene.cluster, z).await, "1");
+    scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
+    // What was found is in the backup now: the next one rests on the WAL.
+    change(&scene, 3).await;
+    scene.by_wal(100, "after what was found").await;
+    scene.stop_receiving().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_changed_behind_the_servers_back_is_found_and_taken() {
+    a_page_changed_by_hand_is_found(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_page_whose_checksum_fits_is_found_and_taken() {
+    a_page_changed_by_hand_is_found(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_are_no_finding() {
+    for checksums in [false, true] {
+        let mut scene = begun(checksums).await;
+        // `HEAP_XMIN_COMMITTED`, which any reader sets again.
+        by_hand(&mut scene, |page, begin, _| page[begin + INFOMASK_HIGH] ^= 0x01).await;
+        change(&scene, 2).await;
+        let rows = scene.rows().await;
+        let (summary, _) = scene.by_wal(100, "after hints were changed").await;
+        assert_eq!(scene.alerts().await, Vec::<String>::new());
+        scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
+        scene.stop_receiving().await;
+    }
+}

@@ -1,0 +1,26 @@
+//! Incremental backups of real servers: nothing that changed is missed, whatever changed it, and each backup restores alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests fail their test where it stands"
+)]
+
+#[path = "../receive/act.rs"]
+#[allow(dead_code, reason = "the receiver's tests use all of it")]
+mod act;
+#[path = "../world/mod.rs"]
+mod world;
+
+mod audits;
+mod chains;
+mod ddl;
+mod fallbacks;
+mod histories;
+mod moving;
+mod rounds;
+mod scene;
+mod summaries;
+mod wal_damage;
+mod workload;

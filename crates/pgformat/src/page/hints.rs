@@ -1,0 +1,245 @@
+//! Whether two versions of a page differ in nothing but hints, which a server writes without WAL where pages have no
+//! checksums.
+//!
+//! What PostgreSQL itself takes for hints when it compares pages with what replay makes of them: `access/common/bufmask.c`,
+//! `heap_mask` (`heapam.c`), `btree_mask` (`nbtxlog.c`), `hash_mask` (`hash_xlog.c`), `gist_mask` (`gistxlog.c`), `brin_mask`
+//! (`brin_xlog.c`). Of these only what is set without WAL: whether all of a page is visible is not. An SP-GiST index's first page,
+//! which these never see, has hints as well (`SpGistUpdateMetaPage`, `spgutils.c`).
+
+use super::{PageHeader, is_all_zero};
+use crate::Lsn;
+
+/// Bytes of a page's header (`SizeOfPageHeaderData`, `storage/bufpage.h`).
+const HEADER: usize = 24;
+/// `pd_checksum`.
+const CHECKSUM: std::ops::Range<usize> = 8..10;
+/// `pd_flags`, of which [`FLAG_HINTS`] are hints.
+const FLAGS: usize = 10;
+/// `PD_HAS_FREE_LINES` and `PD_PAGE_FULL`.
+const FLAG_HINTS: u8 = 0x01 | 0x02;
+/// `pd_prune_xid`.
+const PRUNE_XID: std::ops::Range<usize> = 20..24;
+/// Bytes of a line pointer.
+const LINE_POINTER: usize = 4;
+/// `lp_flags` of one that is used, and of one that is dead and still has its tuple.
+const NORMAL: u32 = 1;
+const DEAD: u32 = 3;
+/// `t_infomask` in a heap tuple's header, and its high byte's bits that are hints: `HEAP_XMIN_COMMITTED`, `HEAP_XMIN_INVALID`,
+/// `HEAP_XMAX_COMMITTED`, `HEAP_XMAX_INVALID`.
+const INFOMASK_HIGH: usize = 21;
+const INFOMASK_HINTS: u8 = 0x0F;
+/// Bytes of a heap tuple's header.
+const TUPLE_HEADER: usize = 23;
+/// Bytes of the special space of B-tree, hash and GiST pages. All three have their flags in its byte 12, and B-tree a cycle
+/// of vacuum behind them.
+const INDEX_SPECIAL: usize = 16;
+const INDEX_FLAGS: std::ops::Range<usize> = 12..16;
+/// Bytes of the special space of BRIN and SP-GiST pages. Both end with what tells them.
+const SMALL_SPECIAL: usize = 8;
+/// `BRIN_PAGETYPE_REGULAR` (`access/brin_page.h`), where its flags lie in the special space, and the one of these that is a hint:
+/// `BRIN_EVACUATE_PAGE`.
+const BRIN_REGULAR: [u8; 2] = 0xF093u16.to_le_bytes();
+const BRIN_FLAGS: usize = 4;
+const BRIN_EVACUATE: u8 = 1;
+/// `SPGIST_PAGE_ID` and `SPGIST_META` (`access/spgist_private.h`).
+const SPGIST: [u8; 2] = 0xFF82u16.to_le_bytes();
+const SPGIST_META: u8 = 1;
+/// Which pages of an SP-GiST index had room when it was last looked: behind the number that begins the contents of its first page,
+/// eight pages and how much.
+const SPGIST_ROOM: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8 * 8;
+
+/// Whether `now` is `before` but for hints, and what lies in the hole between line pointers and tuples. Pages that are none
+/// are compared byte by byte.
+///
+/// An empty page without an LSN is as good as the zeroes that it was made of: whoever made it failed before he wrote WAL about
+/// it, and after a crash there would be zeroes.
+pub fn differ_in_hints_only(before: &[u8], now: &[u8]) -> bool {
+    match (masked(before), masked(now)) {
+        (Some(before), Some(now)) => before == now,
+        (None, Some(now)) if is_all_zero(before) => is_untouched(&now),
+        _ => before == now,
+    }
+}
+
+/// Whether nothing was ever put on a page and no WAL is about it.
+fn is_untouched(page: &[u8]) -> bool {
+    PageHeader::parse(page).is_some_and(|header| {
+        header.lsn == Lsn(0) && usize::from(header.lower) == HEADER && header.upper == header.special
+    })
+}
+
+/// The page without its hints; `None` if it is none.
+fn masked(page: &[u8]) -> Option<Vec<u8>> {
+    let header = PageHeader::parse(page)?;
+    let (lower, upper, special) = (
+        usize::from(header.lower),
+        usize::from(header.upper),
+        usize::from(header.special),
+    );
+    let sound = HEADER <= lower && lower <= upper && upper <= special && special <= page.len();
+    if !sound {
+        return None;
+    }
+    let mut masked = page.to_vec();
+    masked.get_mut(CHECKSUM)?.fill(0);
+    *masked.get_mut(FLAGS)? &= !FLAG_HINTS;
+    masked.get_mut(PRUNE_XID)?.fill(0);
+    masked.get_mut(lower..upper)?.fill(0);
+    if page.len() - special == SMALL_SPECIAL {
+        small_special(&mut masked, special)?;
+    }
+    let is_heap = special == page.len();
+    let mut at = HEADER;
+    while at + LINE_POINTER <= lower {
+        line(&mut masked, at, is_heap)?;
+        at += LINE_POINTER;
+    }
+    if page.len() - special == INDEX_SPECIAL {
+        masked.get_mut(special..)?.get_mut(INDEX_FLAGS)?.fill(0);
+    }
+    Some(masked)
+}
+
+/// Masks what BRIN and SP-GiST have for hints.
+fn small_special(masked: &mut [u8], special: usize) -> Option<()> {
+    let own = masked.get_mut(special..)?;
+    let (told, kind) = (*own.get(BRIN_FLAGS)?, own.last_chunk::<2>()?);
+    if *kind == BRIN_REGULAR {
+        own[BRIN_FLAGS] = told & !BRIN_EVACUATE;
+    } else if *kind == SPGIST && own[0] & SPGIST_META != 0 {
+        masked.get_mut(SPGIST_ROOM)?.fill(0);
+    }
+    Some(())
+}
+
+/// Masks one line pointer, or in a heap the tuple that it leads to.
+fn line(masked: &mut [u8], at: usize, is_heap: bool) -> Option<()> {
+    let pointer = masked.get_mut(at..at + LINE_POINTER)?;
+    let value = u32::from_le_bytes([pointer[0], pointer[1], pointer[2], pointer[3]]);
+    let (offset, flags, length) = (value & 0x7FFF, value >> 15 & 3, value >> 17);
+    if is_heap {
+        let tuple = offset as usize..(offset + length) as usize;
+        if flags == NORMAL && tuple.len() >= TUPLE_HEADER {
+            *masked.get_mut(tuple)?.get_mut(INFOMASK_HIGH)? &= !INFOMASK_HINTS;
+        }
+    } else if flags == DEAD && length > 0 {
+        let normal = value & !(3 << 15) | NORMAL << 15;
+        pointer.copy_from_slice(&normal.to_le_bytes());
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A page with one tuple of 40 bytes that ends where its special space of `special` bytes begins.
+    fn page(special: usize) -> Vec<u8> {
+        let mut page = vec![0; 8192];
+        let (upper, special) = (8192 - special - 40, 8192 - special);
+        page[12..14].copy_from_slice(&28u16.to_le_bytes());
+        page[14..16].copy_from_slice(&(upper as u16).to_le_bytes());
+        page[16..18].copy_from_slice(&(special as u16).to_le_bytes());
+        page[18..20].copy_from_slice(&(8192u16 | 4).to_le_bytes());
+        let pointer = upper as u32 | NORMAL << 15 | 40 << 17;
+        page[24..28].copy_from_slice(&pointer.to_le_bytes());
+        page[upper..special].fill(0x50);
+        page
+    }
+
+    fn changed(special: usize, change: impl Fn(&mut [u8])) -> bool {
+        let before = page(special);
+        let mut now = before.clone();
+        change(&mut now);
+        differ_in_hints_only(&before, &now)
+    }
+
+    #[test]
+    fn hints_are_seen_through_and_nothing_else_is() {
+        let tuple = 8192 - 40;
+        assert!(changed(0, |page| page[tuple + INFOMASK_HIGH] ^= 0x0F));
+        assert!(!changed(0, |page| page[tuple + INFOMASK_HIGH] ^= 0x10));
+        assert!(!changed(0, |page| page[tuple + 30] ^= 1));
+        assert!(changed(0, |page| page[FLAGS] ^= 3));
+        assert!(
+            !changed(0, |page| page[FLAGS] ^= 4),
+            "whether all is visible is no hint"
+        );
+        assert!(changed(0, |page| page[20] = 9));
+        assert!(changed(0, |page| page[100] = 9), "the hole");
+        assert!(!changed(0, |page| page[0] = 9), "the LSN");
+        // An index's entry is marked dead, and its page that it has such.
+        assert!(changed(16, |page| {
+            page[26] |= 1;
+            page[8192 - 4] ^= 0x40;
+        }));
+        assert!(
+            !changed(0, |page| page[26] |= 1),
+            "a heap's line pointers change with WAL"
+        );
+        assert!(!changed(16, |page| page[8192 - 16] ^= 1), "an index page's neighbour");
+    }
+
+    #[test]
+    fn where_an_index_had_room_and_what_it_empties_are_hints() {
+        let of = |kind: [u8; 2], flag_at: usize, change: &dyn Fn(&mut [u8])| {
+            let mut before = page(8);
+            before[8190..].copy_from_slice(&kind);
+            before[8184 + flag_at] |= 2;
+            let mut now = before.clone();
+            change(&mut now);
+            differ_in_hints_only(&before, &now)
+        };
+        assert!(of(BRIN_REGULAR, BRIN_FLAGS, &|page| page[8188] ^= 1));
+        assert!(!of(BRIN_REGULAR, BRIN_FLAGS, &|page| page[8188] ^= 2));
+        assert!(!of(SPGIST, 0, &|page| page[8188] ^= 1));
+        let first = |flags: u8, at: usize| {
+            let mut before = page(8);
+            before[12..14].copy_from_slice(&96u16.to_le_bytes());
+            before[8184] = flags;
+            before[8190..].copy_from_slice(&SPGIST);
+            let mut now = before.clone();
+            now[at] ^= 1;
+            differ_in_hints_only(&before, &now)
+        };
+        let room = SPGIST_ROOM.end - 1;
+        assert!(first(SPGIST_META, room));
+        assert!(!first(0, room), "of any other page");
+        assert!(!first(SPGIST_META, HEADER), "what the page is");
+        assert!(!first(SPGIST_META, SPGIST_ROOM.end), "what follows");
+    }
+
+    #[test]
+    fn a_page_that_was_made_and_never_filled_is_as_good_as_zeroes() {
+        let zeroes = vec![0; 8192];
+        let mut made = page(16);
+        made[12..14].copy_from_slice(&24u16.to_le_bytes());
+        made[14..16].copy_from_slice(&(8192u16 - 16).to_le_bytes());
+        assert!(differ_in_hints_only(&zeroes, &made));
+        assert!(!differ_in_hints_only(&made, &zeroes));
+        assert!(!differ_in_hints_only(&zeroes, &page(16)), "something is on it");
+        made[4] = 1;
+        assert!(!differ_in_hints_only(&zeroes, &made), "WAL is about it");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(before in prop::collection::vec(any::<u8>(), 0..9000), now in prop::collection::vec(any::<u8>(), 0..9000)) {
+            let _ = differ_in_hints_only(&before, &now);
+        }
+
+        /// Line pointers that lead anywhere.
+        #[test]
+        fn no_line_pointers_panic(pointers in prop::collection::vec(any::<u32>(), 1..300), special in prop::sample::select(vec![0usize, 8, 16])) {
+            let mut page = page(special);
+            let lower = 24 + 4 * pointers.len();
+            page[12..14].copy_from_slice(&(lower as u16).to_le_bytes());
+            for (number, pointer) in pointers.iter().enumerate() {
+                page[24 + 4 * number..28 + 4 * number].copy_from_slice(&pointer.to_le_bytes());
+            }
+            prop_assert!(differ_in_hints_only(&page, &page.clone()));
+        }
+    }
+}
