@@ -115,7 +115,7 @@ pub async fn examine(
     }
     let sound = !checks.iter().any(|check| check.outcome == Outcome::Failed);
     let protection = if sound {
-        "Full physical backups, encrypted and verified. With `lastgood wal receive` or archive_command = 'lastgood wal push %p NAME', any moment between them; else the moments at which backups ended."
+        "Physical backups, full and incremental, encrypted and verified. With `lastgood wal receive` or archive_command = 'lastgood wal push %p NAME', any moment between them; else the moments at which backups ended."
     } else {
         "Nothing until what failed above is mended."
     };
