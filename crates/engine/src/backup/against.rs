@@ -348,13 +348,21 @@ async fn verdicts(
         };
         let at = offset + (number * page) as u64;
         let keep = match act {
-            Act::Keep | Act::Take => false,
+            // Nothing that is kept unread comes here.
+            Act::Keep | Act::Take => {
+                counts.stored += 1;
+                false
+            }
             Act::Move => {
-                counts.moved += 1;
-                reader
+                // What rotted on the server's disk is better left where the parent has it.
+                let is_damaged = reader
                     .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
                     .await?;
-                false
+                match is_damaged {
+                    true => counts.kept += 1,
+                    false => counts.moved += 1,
+                }
+                is_damaged
             }
             Act::Compare => match same() {
                 Some(theirs) if known.is_moving(&of_page(theirs)) => {
@@ -365,7 +373,10 @@ async fn verdicts(
                     counts.same += 1;
                     true
                 }
-                None => false,
+                None => {
+                    counts.stored += 1;
+                    false
+                }
             },
             Act::Audit => {
                 counts.kept += 1;
@@ -376,7 +387,6 @@ async fn verdicts(
                 true
             }
         };
-        counts.stored += u64::from(!keep);
         match runs.last_mut() {
             Some((run, kept)) if *kept == keep => run.end = number + 1,
             _ => runs.push((number..number + 1, keep)),

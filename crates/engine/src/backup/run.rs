@@ -105,7 +105,8 @@ impl Work<'_> {
         check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
         let increment = self.base.manifest().map(|_| increment(&assembled.totals.counts, why));
         let counts = assembled.totals.counts;
-        let read = (counts.stored + counts.same + counts.audited) * u64::from(self.plan.facts.block_size);
+        let read =
+            (counts.stored + counts.same + counts.audited + counts.moved) * u64::from(self.plan.facts.block_size);
 
         context.step("commit", "writing the manifest");
         let errors = assembled.errors.clone();

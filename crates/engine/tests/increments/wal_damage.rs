@@ -1,8 +1,9 @@
 //! WAL between two backups that is damaged or gone.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use engine::repo::{
+    ledger::{Entry, Severity},
     names,
     wal::{is_done, open_runs},
 };
@@ -70,5 +71,26 @@ async fn damaged_wal_whose_index_is_sound_still_tells_what_changed() {
     let rows = scene.rows().await;
     let (summary, _) = scene.by_wal(100, "damaged bytes").await;
     scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
+    scene.stop_receiving().await;
+}
+
+/// By its names all WAL has come; waiting for more of it would never end.
+#[tokio::test(flavor = "multi_thread")]
+async fn wal_that_somebody_found_damaged_is_not_waited_for() {
+    let (mut scene, run) = with_finished_runs().await;
+    flip(&run, |length| length / 2);
+    let folder = scene.world.target("repository/shop");
+    let name = run.strip_prefix(&folder).unwrap().to_str().unwrap();
+    let opened = scene.world.open().await;
+    opened.begin_session().await.unwrap();
+    let found = Entry::AlertRaised {
+        alert: format!("wal-damaged-{name}"),
+        severity: Severity::Critical,
+        text: "a restore stumbled over it".into(),
+    };
+    opened.append(found).await.unwrap();
+    let taken = tokio::time::timeout(Duration::from_secs(60), scene.by_hashes()).await;
+    let (_, why) = taken.unwrap();
+    assert!(why.contains("is not in the repository"), "{why}");
     scene.stop_receiving().await;
 }

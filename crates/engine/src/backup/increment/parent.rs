@@ -128,6 +128,7 @@ async fn wal_between(
         .into_iter()
         .filter(|backup| backup.id == parent.backup.as_str())
         .collect();
+    let mut is_waited = false;
     loop {
         let Some(timelines) = Timelines::of(context, opened, &of_parent).await? else {
             return Ok(Err("the backup before it has expired".into()));
@@ -158,7 +159,8 @@ async fn wal_between(
         let missing = format!("WAL from {} on is not in the repository", pgformat::Lsn(end));
         // What comes late comes on the newest timeline, and may seem to be missing in its middle: this backup keeps the WAL from
         // its start on already. What is missing before it stays missing.
-        if path.gap.is_some_and(|gap| gap.timeline != tip) {
+        // And what has come and is a hole all the same was found damaged.
+        if is_waited || path.gap.is_some_and(|gap| gap.timeline != tip) {
             return Ok(Err(missing));
         }
         let stream = timelines.stream(tip)?;
@@ -172,6 +174,7 @@ async fn wal_between(
             }
             clock.sleep(LOOK).await;
         }
+        is_waited = true;
     }
 }
 
