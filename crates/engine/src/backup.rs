@@ -43,7 +43,7 @@ use crate::list::Backup;
 pub enum Level {
     /// Not at all.
     None,
-    /// By zstd, 1 to 19.
+    /// By zstd, 1 to 19; below 0 are its fast levels.
     Zstd(i32),
 }
 

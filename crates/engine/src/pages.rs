@@ -87,23 +87,6 @@ impl Packs {
         Ok(pack.slots(at.frame)?.count() as u32)
     }
 
-    /// The slot `pages` behind `at`: where an extent goes on that is cut after so many pages. It may be the one behind a
-    /// pack's last.
-    #[cfg(test)]
-    pub(crate) async fn advance(&self, mut at: PageRef, mut pages: u32) -> Result<PageRef> {
-        let pack = self.get(at.source, at.pack).await?;
-        while pages > 0 {
-            let slots = pack.slots(at.frame)?.count() as u32;
-            let taken = slots.saturating_sub(at.slot).min(pages);
-            if taken == 0 {
-                return Err(no_slot(&pack, at).into());
-            }
-            pages -= taken;
-            at = behind(at, taken, slots);
-        }
-        Ok(at)
-    }
-
     /// The pack that a page reference means. Sources are by the numbers of the manifest's list.
     pub(crate) async fn get(&self, source: u32, number: u32) -> Result<Arc<PackReader>> {
         let mut open = self.open.lock().await;
@@ -176,6 +159,14 @@ impl Pages {
     pub(crate) async fn base(&mut self, at: PageRef) -> Result<&[u8]> {
         let window = self.open(Holds::Pages, at).await?;
         Ok(self.windows[window].pages(at, 1)?)
+    }
+
+    /// Makes the page of the difference at `at` of `base`, which hashes to what the page does that it was made against.
+    pub(crate) async fn of_base(&mut self, at: PageRef, base: &[u8]) -> Result<&[u8]> {
+        let window = self.open(Holds::Differences, at).await?;
+        self.piece.resize(base.len(), 0);
+        self.windows[window].apply(&mut self.applier, at, base, &mut self.piece)?;
+        Ok(&self.piece)
     }
 
     async fn whole(&mut self, mut at: PageRef, mut left: u32, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {

@@ -153,8 +153,14 @@ pub(crate) struct Backup {
     /// Of the pages that the WAL says are unchanged, how many of a hundred are read and compared all the same
     #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) audit: u8,
-    /// Compression: none, or zstd's level 1..19 [default: 2]
-    #[arg(long, value_name = "LEVEL", env = "LASTGOOD_COMPRESS", hide_env = true)]
+    /// Compression: none, or zstd's level 1..19, or -1..-7, which are faster [default: 2]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "LASTGOOD_COMPRESS",
+        hide_env = true,
+        allow_negative_numbers = true
+    )]
     pub(crate) compress: Option<Compression>,
     /// Workers side by side [default: the cores, at most 4]
     #[arg(long, value_name = "N", env = "LASTGOOD_JOBS", hide_env = true, value_parser = jobs())]

@@ -65,8 +65,8 @@ impl FromStr for Compression {
             return Ok(Compression(Level::None));
         }
         match text.parse() {
-            Ok(level) if (1..=19).contains(&level) => Ok(Compression(Level::Zstd(level))),
-            _ => Err("it must be `none` or a number from 1 to 19".into()),
+            Ok(level) if level != 0 && (-7..=19).contains(&level) => Ok(Compression(Level::Zstd(level))),
+            _ => Err("it must be `none`, or a number from 1 to 19 or from -1 to -7".into()),
         }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Invariant: nothing here opens a frame. Directories of packs say it all.
 
-use repo::leaf::{Extent, PageRef};
+use repo::{leaf::PageRef, pack::PackReader};
 
 use crate::Result;
 
-use super::{Pages, window::Holds};
+use super::{Packs, Pages, no_slot, window::Holds};
 
 /// One page of an extent.
 #[derive(Debug, Clone, Copy)]
@@ -15,61 +15,61 @@ pub(crate) struct Known {
     pub(crate) at: PageRef,
     /// The first 8 bytes of keyed BLAKE3 of the page as it shall be after a restore.
     pub(crate) hash: [u8; 8],
+    /// Bytes in its slot: of a whole page the page size, or less for the last page of a file.
+    pub(crate) length: usize,
+}
+
+impl Packs {
+    /// Adds the `pages` pages from `at` on to `known`, in order. What an extent has lies in one pack.
+    ///
+    /// # Errors
+    /// [`repo::Error::Damaged`] if the pack does not have so many.
+    pub(crate) async fn known(&self, at: PageRef, pages: u32, known: &mut Vec<Known>) -> Result<()> {
+        let pack = self.get(at.source, at.pack).await?;
+        known.reserve(pages as usize);
+        let take = |at: PageRef, count: u32| {
+            for slot in at.slot..at.slot + count {
+                let (hash, length) = pack.page(at.frame, slot)?;
+                let at = PageRef { slot, ..at };
+                known.push(Known { at, hash, length });
+            }
+            Ok(())
+        };
+        along(&pack, at, pages, take).map(drop)
+    }
+
+    /// The slot `pages` behind `at`: where an extent goes on that is cut after so many pages. It may be the one behind a
+    /// pack's last.
+    pub(crate) async fn advance(&self, at: PageRef, pages: u32) -> Result<PageRef> {
+        let pack = self.get(at.source, at.pack).await?;
+        along(&pack, at, pages, |_, _| Ok(()))
+    }
+}
+
+/// Goes over `left` slots from `at` on, frame by frame, and says where it ended.
+fn along(
+    pack: &PackReader,
+    mut at: PageRef,
+    mut left: u32,
+    mut take: impl FnMut(PageRef, u32) -> Result<()>,
+) -> Result<PageRef> {
+    while left > 0 {
+        let slots = pack.slots(at.frame)?.count() as u32;
+        let count = slots.saturating_sub(at.slot).min(left);
+        if count == 0 {
+            return Err(no_slot(pack, at).into());
+        }
+        take(at, count)?;
+        left -= count;
+        at = super::behind(at, count, slots);
+    }
+    Ok(at)
 }
 
 impl Pages {
-    /// Adds every page of `extent` to `known`, in order.
-    ///
-    /// # Errors
-    /// [`repo::Error::Damaged`] if the extent leads to slots that its pack does not have.
-    pub(crate) async fn known(&mut self, extent: &Extent, known: &mut Vec<Known>) -> Result<()> {
-        let PageRef {
-            source,
-            pack,
-            mut frame,
-            slot,
-        } = extent.pages_at;
-        let reader = self.packs.get(source, pack).await?;
-        let (mut slot, mut left) = (slot as usize, extent.pages as usize);
-        while left > 0 {
-            let hashes = reader.hashes(frame)?;
-            let count = hashes.len().saturating_sub(slot).min(left);
-            if count == 0 {
-                let what = format!("frame {frame} has no slot {slot}, which a map refers to");
-                return Err(repo::Error::Damaged {
-                    name: reader.name().into(),
-                    what,
-                }
-                .into());
-            }
-            known.extend((slot..slot + count).map(|slot| Known {
-                at: PageRef {
-                    source,
-                    pack,
-                    frame,
-                    slot: slot as u32,
-                },
-                hash: hashes[slot],
-            }));
-            left -= count;
-            (frame, slot) = (frame + 1, 0);
-        }
-        Ok(())
-    }
-
-    /// The place that lies `pages` slots after `at`, in its frame or one that follows.
-    pub(crate) async fn after(&mut self, mut at: PageRef, mut pages: u32) -> Result<PageRef> {
-        let reader = self.packs.get(at.source, at.pack).await?;
-        while pages > 0 {
-            let left = (reader.hashes(at.frame)?.len() as u32).saturating_sub(at.slot);
-            if pages < left {
-                at.slot += pages;
-                break;
-            }
-            pages -= left;
-            (at.frame, at.slot) = (at.frame + 1, 0);
-        }
-        Ok(at)
+    /// The packs that these are pages of.
+    pub(crate) fn packs(&self) -> &Packs {
+        &self.packs
     }
 
     /// Fetches the frame of `at`, if it is not here, and those behind it up to but not including `until`, as far as one

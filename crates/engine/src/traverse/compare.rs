@@ -32,8 +32,17 @@ pub(crate) struct Compared {
 pub(super) struct Room {
     bytes: Vec<u8>,
     known: Vec<Known>,
-    /// Numbers, within `known`, of pages that differ.
-    wanted: Vec<usize>,
+    wanted: Vec<Wanted>,
+    /// What the pages of one run are differences against.
+    bases: Vec<Known>,
+}
+
+/// A page that differs.
+struct Wanted {
+    /// Its number among those of its leaf.
+    number: usize,
+    /// What the page hashes to that is there, if there is a whole one.
+    there: Option<[u8; 8]>,
 }
 
 /// Where extents of a leaf begin among its pages.
@@ -59,7 +68,8 @@ impl Reading {
             room.known.clear();
             for extent in extents {
                 let first = room.known.len();
-                self.pages.known(&extent, &mut room.known).await?;
+                let packs = self.pages.packs();
+                packs.known(extent.pages_at, extent.pages, &mut room.known).await?;
                 begun.push(Begun { extent, first });
             }
             let page_size = self.page_size as usize;
@@ -108,7 +118,12 @@ impl Reading {
         handled: &mut Handled,
         compared: &mut Compared,
     ) -> Result<()> {
-        let Room { bytes, known, wanted } = room;
+        let Room {
+            bytes,
+            known,
+            wanted,
+            bases,
+        } = room;
         if bytes.len() < piece.length {
             bytes.resize(piece.length, 0);
         }
@@ -123,8 +138,9 @@ impl Reading {
                 let number = piece.first + from / piece.page_size + page;
                 let whole = page * piece.page_size + content.len() <= there;
                 compared.compared += u64::from(whole);
-                if !whole || known[number].hash != self.pages.hash(content) {
-                    wanted.push(number);
+                let there = whole.then(|| self.pages.hash(content));
+                if there != Some(known[number].hash) {
+                    wanted.push(Wanted { number, there });
                 }
             }
             if wanted.is_empty() {
@@ -134,48 +150,82 @@ impl Reading {
         }
         let mut next = 0;
         while let Some(run) = run(wanted, next, known, begun) {
-            let first = wanted[next];
-            self.pages
-                .fetch_wanted(
-                    known[first].at,
-                    begun[run.extent].extent.base.is_some(),
-                    until(&wanted[next..], known),
-                )
-                .await?;
-            let base = match begun[run.extent].extent.base {
-                Some(base) => Some(self.pages.after(base, (first - begun[run.extent].first) as u32).await?),
-                None => None,
-            };
-            let extent = Extent {
-                pages: run.pages as u32,
-                pages_at: known[first].at,
-                base,
-            };
+            let first = wanted[next].number;
             let from = (first - piece.first) * piece.page_size;
             let to = piece.length.min(from + run.pages * piece.page_size);
-            let mut filled = from;
-            self.pages
-                .read(&extent, |content| {
-                    let room = bytes.get_mut(filled..filled + content.len());
-                    let room = room.filter(|_| filled + content.len() <= to);
-                    let Some(room) = room else {
-                        return Err(misfit(&known[first]));
-                    };
-                    room.copy_from_slice(content);
-                    filled += content.len();
-                    Ok(())
-                })
-                .await?;
-            if filled != to {
+            let Some(begun) = begun.get(run.extent) else {
                 return Err(misfit(&known[first]));
+            };
+            let is_made = begun.extent.base.is_some();
+            let until = until(&wanted[next..], known);
+            self.pages.fetch_wanted(known[first].at, is_made, until).await?;
+            bases.clear();
+            if let Some(base) = begun.extent.base {
+                let packs = self.pages.packs();
+                let base = packs.advance(base, (first - begun.first) as u32).await?;
+                packs.known(base, run.pages as u32, bases).await?;
             }
+            let run = &wanted[next..next + run.pages];
+            self.fill(run, known, bases, &mut bytes[from..to], piece.page_size)
+                .await?;
             put(piece.at + from as u64, &bytes[from..to])?;
-            compared.written += run.pages as u64;
+            compared.written += run.len() as u64;
             compared.written_bytes += (to - from) as u64;
-            next += run.pages;
+            next += run.len();
         }
         handled.crc = crc32c::crc32c_append(handled.crc, &bytes[summed..]);
         handled.bytes += piece.length as u64;
+        Ok(())
+    }
+
+    /// Brings `room` from what is there to what the backup has of the pages of a run. Where what is there is what a page was
+    /// compared with when it was backed up, the difference alone makes the page of it.
+    async fn fill(
+        &mut self,
+        run: &[Wanted],
+        known: &[Known],
+        bases: &[Known],
+        room: &mut [u8],
+        page_size: usize,
+    ) -> Result<()> {
+        let is_base = |page: usize| bases.get(page).is_some_and(|base| run[page].there == Some(base.hash));
+        let mut page = 0;
+        while let Some(wanted) = run.get(page) {
+            let at = known[wanted.number].at;
+            let from = page * page_size;
+            if is_base(page) {
+                let place = room.get_mut(from..from + page_size);
+                let Some(place) = place else {
+                    return Err(misfit(&known[wanted.number]));
+                };
+                let made = self.pages.of_base(at, place).await?;
+                place.copy_from_slice(made);
+                page += 1;
+                continue;
+            }
+            let pages = (page + 1..run.len()).take_while(|page| !is_base(*page)).count() + 1;
+            let to = room.len().min(from + pages * page_size);
+            let extent = Extent {
+                pages: pages as u32,
+                pages_at: at,
+                base: bases.get(page).map(|base| base.at),
+            };
+            let mut filled = from;
+            let take = |content: &[u8]| {
+                let place = room.get_mut(filled..filled + content.len());
+                let Some(place) = place.filter(|_| filled + content.len() <= to) else {
+                    return Err(misfit(&known[wanted.number]));
+                };
+                place.copy_from_slice(content);
+                filled += content.len();
+                Ok(())
+            };
+            self.pages.read(&extent, take).await?;
+            if filled != to {
+                return Err(misfit(&known[wanted.number]));
+            }
+            page += pages;
+        }
         Ok(())
     }
 }
@@ -197,12 +247,12 @@ struct Run {
     pages: usize,
 }
 
-fn run(wanted: &[usize], next: usize, known: &[Known], begun: &[Begun]) -> Option<Run> {
-    let first = *wanted.get(next)?;
+fn run(wanted: &[Wanted], next: usize, known: &[Known], begun: &[Begun]) -> Option<Run> {
+    let first = wanted.get(next)?.number;
     let extent = begun.partition_point(|begun| begun.first <= first).checked_sub(1)?;
     let end = begun.get(extent + 1).map_or(usize::MAX, |begun| begun.first);
-    let same = |(number, page): (usize, &usize)| {
-        *page == first + number && *page < end && known[*page].at.frame == known[first].at.frame
+    let same = |(index, page): (usize, &Wanted)| {
+        page.number == first + index && page.number < end && known[page.number].at.frame == known[first].at.frame
     };
     let pages = wanted[next..]
         .iter()
@@ -213,11 +263,11 @@ fn run(wanted: &[usize], next: usize, known: &[Known], begun: &[Begun]) -> Optio
 }
 
 /// Behind the last frame that follows on the first wanted page's without one between that nobody wants.
-fn until(wanted: &[usize], known: &[Known]) -> u32 {
-    let at = known[wanted[0]].at;
+fn until(wanted: &[Wanted], known: &[Known]) -> u32 {
+    let at = known[wanted[0].number].at;
     let mut until = at.frame + 1;
     for page in wanted {
-        let next = known[*page].at;
+        let next = known[page.number].at;
         if (next.source, next.pack) != (at.source, at.pack) || next.frame > until || next.frame + 1 < until {
             break;
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{FileExt, MetadataExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -129,6 +129,37 @@ fn check_small(delta: &Delta, restored: &Restored, share: u64) {
     assert!(delta.bytes_fetched < restored.bytes / share, "{delta:?}");
 }
 
+/// Kinds in each other's place, files cut, gone and longer, another cluster's folder in the tablespace, and a file with
+/// another name: both of its names.
+fn spoil(world: &World, to: &Path, moved: &Path) -> (PathBuf, PathBuf) {
+    fs::write(to.join("notes \u{e9}"), "x").unwrap();
+    fs::create_dir_all(to.join("base/99999/deep")).unwrap();
+    fs::write(to.join("base/99999/deep/1"), "x").unwrap();
+    fs::write(world.target("precious"), "untouched").unwrap();
+    let version = to.join("base/1/PG_VERSION");
+    fs::remove_file(&version).unwrap();
+    symlink(world.target("precious"), &version).unwrap();
+    let ident = to.join("pg_ident.conf");
+    fs::remove_file(&ident).unwrap();
+    fs::create_dir(&ident).unwrap();
+    fs::write(ident.join("inner"), "x").unwrap();
+    fs::remove_dir(to.join("pg_serial")).unwrap();
+    fs::write(to.join("pg_serial"), "no directory").unwrap();
+    fs::remove_file(to.join("base/1/1255")).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(to.join("base/1/1259"))
+        .unwrap()
+        .set_len(5000)
+        .unwrap();
+    fs::create_dir(moved.join("PG_14_202107181")).unwrap();
+    fs::write(moved.join("PG_14_202107181/1"), "another cluster's").unwrap();
+    let linked = (to.join("base/1/2619"), world.target("other name"));
+    fs::hard_link(&linked.0, &linked.1).unwrap();
+    fs::write(to.join("base/1/2619"), "of both names").unwrap();
+    linked
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_delta_restore_leaves_is_what_a_full_one_makes() {
     let (source, space) = source(Major::V15).await;
@@ -166,32 +197,7 @@ async fn what_a_delta_restore_leaves_is_what_a_full_one_makes() {
     )
     .await;
     server.stop().await;
-    // Kinds in each other's place, files cut, gone and longer, another cluster's folder in the tablespace.
-    fs::write(full.to.join("notes \u{e9}"), "x").unwrap();
-    fs::create_dir_all(full.to.join("base/99999/deep")).unwrap();
-    fs::write(full.to.join("base/99999/deep/1"), "x").unwrap();
-    fs::write(world.target("precious"), "untouched").unwrap();
-    let version = full.to.join("base/1/PG_VERSION");
-    fs::remove_file(&version).unwrap();
-    symlink(world.target("precious"), &version).unwrap();
-    let ident = full.to.join("pg_ident.conf");
-    fs::remove_file(&ident).unwrap();
-    fs::create_dir(&ident).unwrap();
-    fs::write(ident.join("inner"), "x").unwrap();
-    fs::remove_dir(full.to.join("pg_serial")).unwrap();
-    fs::write(full.to.join("pg_serial"), "no directory").unwrap();
-    fs::remove_file(full.to.join("base/1/1255")).unwrap();
-    fs::OpenOptions::new()
-        .write(true)
-        .open(full.to.join("base/1/1259"))
-        .unwrap()
-        .set_len(5000)
-        .unwrap();
-    fs::create_dir(moved.join("PG_14_202107181")).unwrap();
-    fs::write(moved.join("PG_14_202107181/1"), "another cluster's").unwrap();
-    let linked = (full.to.join("base/1/2619"), world.target("other name"));
-    fs::hard_link(&linked.0, &linked.1).unwrap();
-    fs::write(full.to.join("base/1/2619"), "of both names").unwrap();
+    let linked = spoil(&world, &full.to, &moved);
 
     let (plan, restored) = world.delta(&request).await;
     let (planned, delta) = (plan.delta.unwrap(), restored.delta.unwrap());
@@ -357,4 +363,41 @@ async fn delta_restores_work_for_every_version() {
             "60000"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_since_the_backup_before_comes_as_differences_alone() {
+    let (source, space) = source(Major::V15).await;
+    let world = World::new().await;
+    world.backup(&source).await;
+    let moved = world.target("moved");
+    let mut request = world.request("restored");
+    request.tablespaces = vec![(space, moved.clone())];
+    world.restore(&request).await;
+    sql(
+        &source,
+        "UPDATE public.inside SET word = 'changed' WHERE i % 50 = 0; CHECKPOINT",
+    )
+    .await;
+    world.backup(&source).await;
+    drop(source);
+    let (_, restored) = world.delta(&request).await;
+    let delta = restored.delta.unwrap();
+    assert!(delta.pages_written > 300, "{delta:?}");
+    assert!(delta.bytes_fetched < delta.bytes_written / 5, "{delta:?}");
+    let expected = (tree(&restored.to), tree(&moved));
+    verifybackup(&restored.to).unwrap();
+
+    // What is neither what it was nor what it shall be: the page is made from the repository alone.
+    let large = |path: &&PathBuf| fs::metadata(restored.to.join(path)).unwrap().len() > 2 << 20;
+    for path in expected.0.keys().filter(|path| path.starts_with("base")).filter(large) {
+        let file = fs::OpenOptions::new().write(true).open(restored.to.join(path)).unwrap();
+        let pages = file.metadata().unwrap().len() / 8192;
+        (0..pages).for_each(|page| file.write_all_at(b"rot", page * 8192 + 100).unwrap());
+    }
+    let (_, restored) = world.delta(&request).await;
+    let delta = restored.delta.unwrap();
+    assert!(delta.bytes_fetched > delta.bytes_written / 20, "{delta:?}");
+    assert_same(&tree(&restored.to), &expected.0);
+    assert_same(&tree(&moved), &expected.1);
 }

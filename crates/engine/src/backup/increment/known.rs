@@ -7,13 +7,12 @@ use repo::{
     leaf::{self, Extent, Leaf, PageRef},
     manifest::Manifest,
     map::MapReader,
-    pack::PackReader,
     sources::Sources,
     table::LeafSlot,
 };
 
 use crate::{
-    Error, Result,
+    Result,
     pages::{Packs, Pages},
 };
 
@@ -62,8 +61,6 @@ pub(in crate::backup) struct Known {
     sources: Sources,
     pages: Pages,
     page_size: u32,
-    /// The pack looked at last.
-    pack: Option<((u32, u32), Arc<PackReader>)>,
 }
 
 impl Known {
@@ -74,7 +71,6 @@ impl Known {
             sources: shared.manifest.needed.sources.clone(),
             pages: Pages::of_bases(shared.packs.clone())?,
             page_size: shared.manifest.facts.postgresql.block_size,
-            pack: None,
             shared,
         })
     }
@@ -110,80 +106,27 @@ impl Known {
     /// Every page of these extents, in order.
     pub(in crate::backup) async fn pages(&mut self, extents: &[Extent]) -> Result<Vec<KnownPage>> {
         let mut found = Vec::with_capacity(leaf::LEAF_PAGES as usize);
+        let (mut pages, mut bases) = (Vec::new(), Vec::new());
         for (number, extent) in extents.iter().enumerate() {
-            let first = found.len();
-            self.extent(number, extent, &mut found).await?;
+            pages.clear();
+            bases.clear();
+            self.shared
+                .packs
+                .known(extent.pages_at, extent.pages, &mut pages)
+                .await?;
             if let Some(base) = extent.base {
-                let mut bases = self.steps(base, extent.pages).await?;
-                for page in found.iter_mut().skip(first) {
-                    page.base = bases.next();
-                }
+                self.shared.packs.known(base, extent.pages, &mut bases).await?;
             }
+            let mut bases = bases.iter();
+            found.extend(pages.iter().map(|page| KnownPage {
+                hash: page.hash,
+                length: page.length,
+                at: page.at,
+                base: bases.next().map(|base| base.at),
+                extent: number,
+            }));
         }
         Ok(found)
-    }
-
-    async fn extent(&mut self, number: usize, extent: &Extent, found: &mut Vec<KnownPage>) -> Result<()> {
-        let mut at = extent.pages_at;
-        let mut left = extent.pages;
-        while left > 0 {
-            let pack = self.pack(at).await?;
-            let slots = pack.slots(at.frame)?.count() as u32;
-            let here = slots.saturating_sub(at.slot).min(left);
-            if here == 0 {
-                return Err(no_slot(&pack, at));
-            }
-            for slot in at.slot..at.slot + here {
-                let (hash, length) = pack.page(at.frame, slot)?;
-                found.push(KnownPage {
-                    hash,
-                    length,
-                    at: PageRef { slot, ..at },
-                    base: None,
-                    extent: number,
-                });
-            }
-            left -= here;
-            at = PageRef {
-                frame: at.frame.saturating_add(1),
-                slot: 0,
-                ..at
-            };
-        }
-        Ok(())
-    }
-
-    /// Where `pages` pages lie, one after another, from `at` on.
-    async fn steps(&mut self, mut at: PageRef, pages: u32) -> Result<std::vec::IntoIter<PageRef>> {
-        let mut found = Vec::with_capacity(pages as usize);
-        let mut left = pages;
-        while left > 0 {
-            let pack = self.pack(at).await?;
-            let here = (pack.slots(at.frame)?.count() as u32).saturating_sub(at.slot).min(left);
-            if here == 0 {
-                return Err(no_slot(&pack, at));
-            }
-            found.extend((at.slot..at.slot + here).map(|slot| PageRef { slot, ..at }));
-            left -= here;
-            at = PageRef {
-                frame: at.frame.saturating_add(1),
-                slot: 0,
-                ..at
-            };
-        }
-        Ok(found.into_iter())
-    }
-
-    async fn pack(&mut self, at: PageRef) -> Result<Arc<PackReader>> {
-        let key = (at.source, at.pack);
-        if let Some((held, pack)) = &self.pack
-            && *held == key
-        {
-            return Ok(pack.clone());
-        }
-        let pack = self.shared.packs.get(at.source, at.pack).await?;
-        self.pack = Some((key, pack.clone()));
-        Ok(pack)
     }
 
     /// The bytes of the whole page that a page is, or is made of: what its next version is compared with.
@@ -218,13 +161,4 @@ pub(in crate::backup) fn joined(pages: &[KnownPage]) -> impl Iterator<Item = Ext
             base: first.base,
         })
     })
-}
-
-fn no_slot(pack: &PackReader, at: PageRef) -> Error {
-    let what = format!("frame {} has no slot {}, which a map refers to", at.frame, at.slot);
-    repo::Error::Damaged {
-        name: pack.name().into(),
-        what,
-    }
-    .into()
 }
