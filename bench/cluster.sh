@@ -80,3 +80,18 @@ generate() {
 describe_data() {
   echo "$scale: $(du -sb --exclude=pg_wal "$data" | awk '{ print int($1 / 1048576) }') MiB in $(find "$data" -type f | wc -l) files"
 }
+
+# Rows by a hash of their key, so that each seed ($2) touches others: $1 of a million in two tables, a twentieth of that in
+# pgbench's.
+touch_rows() {
+  query bench -c "SET synchronous_commit = off" \
+    -c "UPDATE docs SET score = score + 1, updated = now() WHERE abs(hashtext(id::text || '$2')::bigint) % 1000000 < $1" \
+    -c "UPDATE events SET kind = 'touch' WHERE abs(hashint8(id + $2)::bigint) % 1000000 < $1"
+  query pgbench -c "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE abs(hashint4(aid + $2)::bigint) % 1000000 < $1 / 20"
+  query postgres -c CHECKPOINT
+}
+
+# A receiver's slot keeps WAL, and LastGood makes none where that has no limit.
+limit_slots() {
+  query postgres -c "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'" -c "SELECT pg_reload_conf()" >/dev/null
+}

@@ -45,7 +45,7 @@ measured() {
   local tool=$1 verb=$2 attempt noisy
   for attempt in 1 2 3; do
     "before_${verb}" "$tool"
-    settle "$([ "$verb" = backup ] && echo "$data" || echo "$work/repository/$tool")"
+    settle "$([ "$verb" = restore ] && echo "$work/repository/$tool" || echo "$data")"
     noisy=$(command_of "$tool" "$verb" python3 "$bench/measure.py" --tool "$tool" --verb "$verb" \
       --result "$work/runs.jsonl" --log "$work/logs/$tool-$verb.log" --keep-noisy "$((attempt == 3))" \
       --repository "$work/repository/$tool" --postmaster "$(head -n 1 "$data/postmaster.pid")" --)
@@ -54,14 +54,14 @@ measured() {
   done
 }
 
-# The same for what cannot be done a second time: an increment after another finds nothing changed.
+# The same for what cannot be done a second time: an increment after another finds nothing changed. $3 is what it is called.
 once() {
-  local tool=$1 verb=$2
+  local tool=$1 verb=$2 name=${3:-$2}
   "before_${verb}" "$tool"
   settle "$data"
   settle "$work/repository/$tool"
-  command_of "$tool" "$verb" python3 "$bench/measure.py" --tool "$tool" --verb "$verb" --result "$work/runs.jsonl" \
-    --log "$work/logs/$tool-$verb.log" --keep-noisy 1 --repository "$work/repository/$tool" \
+  command_of "$tool" "$verb" python3 "$bench/measure.py" --tool "$tool" --verb "$name" --result "$work/runs.jsonl" \
+    --log "$work/logs/$tool-$name.log" --keep-noisy 1 --repository "$work/repository/$tool" \
     --postmaster "$(head -n 1 "$data/postmaster.pid")" -- >/dev/null
   "after_${verb}" "$tool"
 }

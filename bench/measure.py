@@ -7,7 +7,9 @@ user, sys   CPU seconds of the command and all its children
 server      CPU seconds of PostgreSQL meanwhile
 other       CPU seconds of the rest of the machine; much of it makes a run "noisy"
 rss         largest sum of resident memory over the command's processes, in bytes, sampled
+read        bytes that its processes asked the system for, from files and pipes, sampled: the last of them may be missing
 repository  bytes in the repository afterwards
+added       by how many of these it has grown
 
 Prints "noisy" or "quiet". A command that fails ends this program with its log.
 """
@@ -60,11 +62,22 @@ def machine_cpu():
     return (sum(fields[:3]) + sum(fields[5:8])) / TICK
 
 
-def sample(pid, peak, stop):
-    """Keeps the largest memory of a process and its descendants in `peak` until told to stop."""
+def read_so_far(pid):
+    """Bytes a process has read, by system calls; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/io") as file:
+            return int(file.readline().split()[1])
+    except OSError:
+        return None
+
+
+def sample(pid, peak, read, stop):
+    """Keeps the largest memory of a process and its descendants in `peak`, and what each has read, until told to stop."""
     while not stop.wait(SAMPLE_SECONDS):
-        every = (stat(one) for one in family(pid))
+        processes = family(pid)
+        every = (stat(one) for one in processes)
         peak[0] = max(peak[0], sum(int(fields[21]) * PAGE for fields in every if fields))
+        read.update((one, bytes) for one in processes if (bytes := read_so_far(one)) is not None)
 
 
 def size(folder):
@@ -84,12 +97,13 @@ def main():
     options = parser.parse_args()
 
     os.sync()
-    peak, stop = [0], threading.Event()
+    peak, read, stop = [0], {}, threading.Event()
+    before = size(options.repository)
     busy, server = machine_cpu(), server_cpu(options.postmaster)
     with open(options.log, "wb") as log:
         began = time.monotonic()
         process = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-        sampler = threading.Thread(target=sample, args=(process.pid, peak, stop), daemon=True)
+        sampler = threading.Thread(target=sample, args=(process.pid, peak, read, stop), daemon=True)
         sampler.start()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
@@ -109,7 +123,8 @@ def main():
     noisy = other > 0.24 * wall + 0.5
     if not noisy or options.keep_noisy:
         run = dict(tool=options.tool, verb=options.verb, wall=wall, sync=sync, user=usage.ru_utime, sys=usage.ru_stime,
-                   server=server, other=other, noisy=noisy, rss=peak[0], repository=size(options.repository))
+                   server=server, other=other, noisy=noisy, rss=peak[0], read=sum(read.values()), repository=size(options.repository))
+        run["added"] = run["repository"] - before
         with open(options.result, "a") as file:
             file.write(json.dumps(run) + "\n")
     print("noisy" if noisy else "quiet")

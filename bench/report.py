@@ -16,6 +16,8 @@ QUANTITIES = [
     ("cpu", "CPU s", lambda run: run["user"] + run["sys"], "{:.2f}"),
     ("server", "server CPU s", lambda run: run["server"], "{:.2f}"),
     ("rss", "peak RSS MiB", lambda run: run["rss"] / MIB, "{:.0f}"),
+    ("read", "read MiB", lambda run: run["read"] / MIB, "{:.0f}"),
+    ("added", "added MiB", lambda run: run["added"] / MIB, "{:.1f}"),
     ("repository", "repository MiB", lambda run: run["repository"] / MIB, "{:.1f}"),
 ]
 TOOLS = ["lastgood", "pgbackrest"]
@@ -35,17 +37,22 @@ def main():
         medians = {}
         for tool in TOOLS:
             chosen = [run for run in runs if (run["tool"], run["verb"]) == (tool, verb)]
+            if not chosen:
+                continue
             medians[tool] = {key: statistics.median(map(value, chosen)) for key, _, value, _ in QUANTITIES}
             cells = [form.format(medians[tool][key]) for key, _, _, form in QUANTITIES]
             walls = [run["wall"] for run in chosen]
             cells[0] += f" ({min(walls):.2f}-{max(walls):.2f})"
             mark = " (other load beside it)" if any(run["noisy"] for run in chosen) else ""
             print(f"| {tool} {verb}{mark} | " + " | ".join(cells) + " |")
+        result["medians"][verb] = medians
+        if len(medians) < len(TOOLS):
+            continue
         ours, theirs = (medians[tool] for tool in TOOLS)
         ratios = {key: ours[key] / theirs[key] if theirs[key] > 0.005 else None for key in ours if key != "sync"}
         cells = [f"{ratios[key]:.2f}" if ratios.get(key) is not None else "" for key, _, _, _ in QUANTITIES]
         print(f"| ratio, {verb} | " + " | ".join(cells) + " |")
-        result["medians"][verb], result["ratios"][verb] = medians, ratios
+        result["ratios"][verb] = ratios
     with open(target, "w") as file:
         json.dump(result, file, indent=1)
 

@@ -12,7 +12,11 @@ jobs=2
 case $scale in
   small) pgbench_scale=11 docs=45000 events=75000 bigdocs=1500 blobs=6000 tiny=150 ;;
   full) pgbench_scale=150 docs=600000 events=1000000 bigdocs=20000 blobs=75000 tiny=2000 ;;
-  *) echo "BENCH_SCALE is small or full, not $scale" >&2; exit 2 ;;
+  x[1-9] | x[1-9][0-9])
+    times=${scale#x}
+    pgbench_scale=$((11 * times)) docs=$((45000 * times)) events=$((75000 * times)) bigdocs=$((1500 * times))
+    blobs=$((6000 * times)) tiny=$((150 * times)) ;;
+  *) echo "BENCH_SCALE is small, full, or x4 for four times small, not $scale" >&2; exit 2 ;;
 esac
 
 # PostgreSQL refuses to run as root, and both tools run as the user who owns the data.

@@ -22,8 +22,7 @@ find_tools() {
   pgbackrest_common=(--no-config --stanza=bench --log-path="$work/logs" --lock-path="$work/lock" --log-level-file=off
     --log-level-console=warn --repo1-path="$work/repository/pgbackrest" --repo1-cipher-type=aes-256-cbc)
   pgbackrest_server=(--pg1-path="$data" --pg1-port="$port" --pg1-socket-path="$socket" --pg1-user=postgres)
-  pgbackrest_backup=(--compress-type=zst --compress-level=3 --no-archive-check --start-fast --type=full
-    --process-max="$jobs")
+  pgbackrest_backup=("${pgbackrest_server[@]}" --no-archive-check --start-fast --process-max="$jobs")
   pgbackrest_features=""
   if pgbackrest_is_at_least 2.39; then pgbackrest_backup+=(--repo1-bundle) pgbackrest_features+=", bundles"; fi
   if pgbackrest_is_at_least 2.47; then pgbackrest_backup+=(--repo1-block) pgbackrest_features+=", blocks"; fi
@@ -34,21 +33,31 @@ show_versions() {
     "$("$postgres_bin/postgres" --version); $(nproc) CPUs" | tee "$work/versions"
 }
 
-# command_of TOOL VERB PREFIX...: runs PREFIX with the command to be measured at its end.
+# command_of TOOL VERB PREFIX...: runs PREFIX with the command to be measured at its end. What PREFIX calls is a program: the
+# tools end it.
 command_of() {
-  local which=$1-$2
+  local tool=$1 verb=$2
   shift 2
-  case $which in
-    lastgood-backup) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" backup bench --jobs "$jobs" ;;
-    lastgood-restore) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" restore bench \
-      --to "$work/restored/lastgood" --yes --jobs "$jobs" ;;
-    lastgood-delta-*) "$@" "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" restore bench \
-      --to "$work/restored/lastgood" --delta --yes --jobs "$jobs" ;;
-    pgbackrest-delta-*) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" --pg1-path="$work/restored/pgbackrest" \
-      --type=none --process-max="$jobs" --delta restore ;;
-    pgbackrest-backup) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" "${pgbackrest_server[@]}" "${pgbackrest_backup[@]}" backup ;;
-    pgbackrest-restore) "$@" "${as[@]}" "$pgbackrest" "${pgbackrest_common[@]}" --pg1-path="$work/restored/pgbackrest" \
-      --type=none --process-max="$jobs" restore ;;
+  local ours=("$lastgood" --config "$work/repository/lastgood.toml")
+  local theirs=("$pgbackrest" "${pgbackrest_common[@]}")
+  local usual=("${pgbackrest_backup[@]}" --compress-type=zst --compress-level=3)
+  local into=(--pg1-path="$work/restored/pgbackrest" --type=none --process-max="$jobs")
+  case $tool-$verb in
+    lastgood-backup) ours+=(backup bench --full --jobs "$jobs") ;;
+    lastgood-fastest) ours+=(backup bench --full --jobs "$jobs" --compress=-1) ;;
+    lastgood-increment | lastgood-little) ours+=(backup bench --incremental --jobs "$jobs") ;;
+    lastgood-restore) ours+=(restore bench --to "$work/restored/lastgood" --yes --jobs "$jobs") ;;
+    lastgood-delta | lastgood-same) ours+=(restore bench --to "$work/restored/lastgood" --delta --yes --jobs "$jobs") ;;
+    pgbackrest-backup) theirs+=("${usual[@]}" --type=full backup) ;;
+    pgbackrest-fastest) theirs+=("${pgbackrest_backup[@]}" --compress-type=lz4 --type=full backup) ;;
+    pgbackrest-increment | pgbackrest-little) theirs+=("${usual[@]}" --type=incr backup) ;;
+    pgbackrest-restore) theirs+=("${into[@]}" restore) ;;
+    pgbackrest-delta | pgbackrest-same) theirs+=("${into[@]}" --delta restore) ;;
+    *) echo "no $tool $verb" >&2; return 2 ;;
+  esac
+  case $tool in
+    lastgood) "$@" "${as[@]}" "${ours[@]}" ;;
+    pgbackrest) "$@" "${as[@]}" "${theirs[@]}" ;;
   esac
 }
 
@@ -73,17 +82,23 @@ before_backup() {
 }
 
 after_backup() { :; }
+before_fastest() { before_backup "$1"; }
+after_fastest() { :; }
 
 before_restore() {
   trash "$work/restored/$1"
   [ "$1" = lastgood ] || install -d -o "$owner" -m 700 "$work/restored/$1"
 }
 
-# Both go onto what their last restore left; of some runs a part of the pages was changed since.
-before_delta-none() { :; }
-before_delta-some() { python3 "$bench/change_pages.py" "$work/restored/$1/base" "$changed"; }
-after_delta-none() { after_restore "$1"; }
-after_delta-some() { after_restore "$1"; }
+# These go onto what is there.
+before_increment() { :; }
+after_increment() { :; }
+before_little() { :; }
+after_little() { :; }
+before_delta() { :; }
+after_delta() { after_restore "$1"; }
+before_same() { :; }
+after_same() { after_restore "$1"; }
 
 # A fast restore of less than everything is worth nothing: every table file is there at its size.
 after_restore() {
@@ -96,4 +111,23 @@ after_restore() {
 # may be made larger by recovery.
 sizes() {
   (cd "$1" && find base -type f ! -name pg_internal.init ! -name '*_fsm' ! -name '*_vm' ! -path 'base/pgsql_tmp*' -printf '%p %s\n' | sort)
+}
+
+# LastGood's receiver of WAL, beside what is measured: with it a backup knows what changed.
+start_receiver() {
+  (cd / && exec "${as[@]}" "$lastgood" --config "$work/repository/lastgood.toml" wal receive bench --progress none) \
+    >"$work/logs/receiver.json" 2>"$work/logs/receiver.log" &
+  receiver=$!
+  local tries
+  for tries in {1..100}; do
+    [ -z "$(query postgres -c "SELECT 1 FROM pg_stat_replication WHERE application_name LIKE 'lastgood%'")" ] || return 0
+    sleep 0.1
+  done
+  echo "the receiver did not begin; see $work/logs/receiver.log" >&2
+  return 1
+}
+
+stop_receiver() {
+  [ -z "${receiver:-}" ] || kill -TERM "$receiver" 2>/dev/null || true
+  wait
 }

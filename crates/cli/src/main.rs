@@ -55,6 +55,7 @@ fn run(args: Args) -> Exit {
     let (command, json) = (args.command.name(), args.global.json);
     let progress = Arc::new(Progress::new(args.global.progress, json));
     let caller = Caller::of_process();
+    give_way(&args.command);
     let tokio = match runtime(&args.command).enable_all().build() {
         Ok(tokio) => tokio,
         Err(error) => {
@@ -72,6 +73,17 @@ fn run(args: Args) -> Exit {
     // Workers that are still at it would panic on a timer that is gone; they end with the process.
     std::mem::forget(tokio);
     exit
+}
+
+/// How much less of the processors a backup gets than the server beside it, where both want them: as `nice` counts.
+const NICER: i32 = 10;
+
+/// Before any thread begins: each has the niceness of the one that made it.
+fn give_way(command: &Command) {
+    if matches!(command, Command::Backup(_)) {
+        // Where it is not allowed, the backup goes on as it is.
+        let _ = rustix::process::nice(NICER);
+    }
 }
 
 /// Threads of a receiver beside its own: one finishes segments, the others read and write files for both. Each keeps for

@@ -94,7 +94,7 @@ pub async fn plan(context: &Context, server: &LiveServer, facts: ServerFacts, op
         return over_sql::plan(context, server, facts, options, warnings).await;
     }
     let directory = directory(&facts, options)?;
-    let source: Arc<dyn Source> = Arc::new(LocalDirectory::new(directory.clone()));
+    let source: Arc<dyn Source> = Arc::new(local(&directory, &facts));
     let (_, control) = control::read(context, &*source)
         .await
         .map_err(|error| not_readable(&directory, error))?;
@@ -121,6 +121,17 @@ pub async fn plan(context: &Context, server: &LiveServer, facts: ServerFacts, op
         owner,
         warnings,
     })
+}
+
+/// The data directory, read so that what the server reads again and again stays in memory.
+fn local(directory: &Path, facts: &ServerFacts) -> LocalDirectory {
+    let memory = rustix::system::sysinfo();
+    let memory = (memory.totalram as u64).saturating_mul(memory.mem_unit.into());
+    let source = LocalDirectory::new(directory.into());
+    match facts.databases_bytes() > memory {
+        true => source.passing_by(),
+        false => source,
+    }
 }
 
 fn no_checksums() -> Check {
