@@ -157,8 +157,10 @@ impl Pages {
     /// The whole page at `at`: what a difference is made against. Cheap for pages of a frame after one another, and for
     /// frames in ascending order.
     pub(crate) async fn base(&mut self, at: PageRef) -> Result<&[u8]> {
-        let window = self.open(Holds::Pages, at).await?;
-        Ok(self.windows[window].pages(at, 1)?)
+        let number = self.open(Holds::Pages, at).await?;
+        let window = &mut self.windows[number];
+        window.check(at, 1)?;
+        Ok(window.pages(at, 1)?)
     }
 
     /// Makes the page of the difference at `at` of `base`, which hashes to what the page does that it was made against.
@@ -171,9 +173,10 @@ impl Pages {
 
     async fn whole(&mut self, mut at: PageRef, mut left: u32, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while left > 0 {
-            let window = self.open(Holds::Pages, at).await?;
-            let window = &self.windows[window];
+            let number = self.open(Holds::Pages, at).await?;
+            let window = &mut self.windows[number];
             let count = window.slots_from(at)?.min(left);
+            window.check(at, count)?;
             take(window.pages(at, count)?)?;
             left -= count;
             at = window.behind(at, count)?;
@@ -193,9 +196,11 @@ impl Pages {
             let differences = self.open(Holds::Differences, at).await?;
             // Whatever this one takes the place of, it is not the window used last.
             let bases = self.open(Holds::Pages, base).await?;
-            let (differences, bases) = (&self.windows[differences], &self.windows[bases]);
-            let both = differences.slots_from(at)?.min(bases.slots_from(base)?);
+            let both = self.windows[differences].slots_from(at)?;
+            let both = both.min(self.windows[bases].slots_from(base)?);
             let count = both.min(left).min(PIECE);
+            self.windows[bases].check(base, count)?;
+            let (differences, bases) = (&self.windows[differences], &self.windows[bases]);
             self.piece.resize(count as usize * page_size, 0);
             for (number, page) in (0..count).zip(self.piece.chunks_exact_mut(page_size)) {
                 let of = |at: PageRef| PageRef {

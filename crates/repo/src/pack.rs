@@ -250,7 +250,7 @@ impl PackReader {
         self.sealed.fetch(&**repository.store(), first, count).await
     }
 
-    /// Opens a frame of pages into `out` and checks every one of them.
+    /// Opens a frame of pages into `out`. None of them is to be used before [`PackReader::check`] was asked about it.
     pub fn open(&self, opener: &mut Opener, frame: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let known = self.known(frame)?;
         if known.form == Form::Differences {
@@ -261,19 +261,23 @@ impl PackReader {
         if known.form == Form::Folded {
             (self.unfold)(out, &known.slots, self.page_size);
         }
-        for (number, hash) in known.hashes.iter().enumerate() {
-            let range = known
-                .slots
-                .range(number, self.page_size)
-                .and_then(|range| out.get(range));
-            if range.is_none_or(|page| page_hash(&self.page_key, page) != *hash) {
-                return Err(damaged(
-                    self.name(),
-                    &format!("page {number} of frame {frame} does not hash to what was read"),
-                ));
-            }
-        }
         Ok(())
+    }
+
+    /// Whether the page in slot `slot` of the frame of pages that `opened` is hashes to what was read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it does not.
+    pub fn check(&self, frame: u32, slot: u32, opened: &[u8]) -> Result<()> {
+        let known = self.known(frame)?;
+        let range = known.slots.range(slot as usize, self.page_size);
+        let page = range.and_then(|range| opened.get(range));
+        let hash = known.hashes.get(slot as usize);
+        if page.is_some() && page.map(|page| page_hash(&self.page_key, page)).as_ref() == hash {
+            return Ok(());
+        }
+        let what = format!("page {slot} of frame {frame} does not hash to what was read");
+        Err(damaged(self.name(), &what))
     }
 
     /// Opens a frame of differences into `out`: nothing that was read from a source yet, but what [`PackReader::apply`] takes.

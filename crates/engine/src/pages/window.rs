@@ -46,6 +46,8 @@ pub(super) struct Window {
     pub(super) used: u64,
     frame: Option<u32>,
     raw: Vec<u8>,
+    /// Which slots of the open frame were compared with their hashes.
+    checked: Vec<bool>,
     ahead: Ahead,
     /// Sealed bytes of frames that were fetched.
     pub(super) fetched: u64,
@@ -72,6 +74,7 @@ impl Window {
             used: 0,
             frame: None,
             raw: Vec::new(),
+            checked: Vec::new(),
             ahead: Ahead::default(),
             fetched: 0,
         }
@@ -99,7 +102,23 @@ impl Window {
             Holds::Pages => self.pack.open(opener, frame, sealed, &mut self.raw)?,
             Holds::Differences => self.pack.open_differences(opener, frame, sealed, &mut self.raw)?,
         }
+        self.checked.clear();
+        self.checked.resize(self.pack.slots(frame)?.count(), false);
         self.frame = Some(frame);
+        Ok(())
+    }
+
+    /// Compares `count` pages of the open frame with their hashes, those that were not yet. Where one page of a frame is all
+    /// that is wanted, hashing the others would cost as much as opening it.
+    pub(super) fn check(&mut self, at: PageRef, count: u32) -> Result<()> {
+        for slot in at.slot..at.slot.saturating_add(count) {
+            let checked = self.checked.get_mut(slot as usize);
+            let checked = checked.ok_or_else(|| super::no_slot(&self.pack, at))?;
+            if !*checked {
+                self.pack.check(at.frame, slot, &self.raw)?;
+                *checked = true;
+            }
+        }
         Ok(())
     }
 
@@ -162,7 +181,7 @@ impl Window {
         Ok(super::behind(at, pages, self.pack.slots(at.frame)?.count() as u32))
     }
 
-    /// The bytes of `count` slots of the open frame, from `at` on.
+    /// The bytes of `count` slots of the open frame, from `at` on, which were checked.
     pub(super) fn pages(&self, at: PageRef, count: u32) -> Result<&[u8]> {
         let slots = self.pack.slots(at.frame)?;
         let last = at.slot.saturating_add(count).saturating_sub(1);

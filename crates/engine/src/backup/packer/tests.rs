@@ -367,6 +367,30 @@ async fn a_difference_on_another_page_than_its_base_is_found_by_the_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_does_not_hash_to_what_was_read_is_not_handed_out() {
+    let world = World::new().await;
+    let backup = world.backup(1);
+    let mut frames = Frames::new(backup.packer.place.clone(), Form::Whole).unwrap();
+    let at = frames.at(1).unwrap();
+    let hashes = [1, 3].map(|seed| backup.packer.hash(&noise(seed)));
+    let raw = [noise(1), noise(2)].concat();
+    frames.put(&raw, &Slots::Pages(2), &hashes).await.unwrap();
+    frames.finish().await.unwrap();
+    let own = backup.finish().await;
+    let name = repo::names::pack(&own.0, 0);
+    let packs = packs(&world, own, (world.backup(2).id, Vec::new()));
+    let extent = |slot, pages| Extent {
+        pages,
+        pages_at: PageRef { slot, ..at },
+        base: None,
+    };
+    assert_eq!(read(&packs, &[extent(0, 1)]).await.unwrap(), noise(1));
+    let what = named(read(&packs, &[extent(0, 2)]).await, &name);
+    assert!(what.contains("page 1 of frame 0 does not hash"), "{what}");
+    assert!(Pages::new(packs).unwrap().base(at).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_which_most_is_new_and_a_short_one_are_left_to_be_stored_whole() {
     let world = World::new().await;
     let mut backup = world.backup(1);
