@@ -14,7 +14,7 @@ use async_channel::{Receiver, Sender};
 use async_lock::{Semaphore, SemaphoreGuardArc};
 use repo::{
     Repository,
-    leaf::{self, Extent, Leaf},
+    leaf::{self, Extent},
     manifest::Manifest,
     map::MapReader,
     sources::Sources,
@@ -110,17 +110,7 @@ impl Reading {
                 self.maps.leaf(at, pages, &mut self.sources).await?
             }
         };
-        match leaf {
-            Leaf::Whole(extents) => Ok(extents),
-            Leaf::Patch { .. } => {
-                let what = "patched leaves".into();
-                Err(repo::Error::Unsupported {
-                    name: "a map".into(),
-                    what,
-                }
-                .into())
-            }
-        }
+        Ok(leaf.0)
     }
 }
 

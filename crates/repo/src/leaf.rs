@@ -1,6 +1,6 @@
 //! Where the pages of a file are: leaves of 2,048 pages, each a list of extents (`FORMAT.md` section 9).
 //!
-//! Invariant: the extents of a whole leaf cover its pages exactly and in order. It is checked before a leaf is
+//! Invariant: the extents of a leaf cover its pages exactly and in order. It is checked before a leaf is
 //! written and after it was read.
 
 mod builder;
@@ -8,17 +8,10 @@ mod codec;
 
 pub use builder::{InFrame, LeafBuilder};
 
-use crate::{
-    Error, Result,
-    envelope::{FEATURE_DIFFERENCES, KNOWN_FEATURES},
-    sources::Sources,
-};
+use crate::{envelope::FEATURE_DIFFERENCES, sources::Sources};
 
 /// Pages of a leaf; the last leaf of a file may have fewer.
 pub const LEAF_PAGES: u32 = 2048;
-/// Bit of `FORMAT.md` section 13 that a patched leaf needs.
-const FEATURE_PATCH: u32 = 1 << 0;
-
 /// One slot of a pack. `source` is a number of the [`Sources`] that the reference stands beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageRef {
@@ -56,49 +49,16 @@ pub struct LeafRef {
     pub number: u32,
 }
 
-/// Pages of a patched leaf that are elsewhere than its base says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Override {
-    /// Pages between the end of the override before and this one.
-    pub skipped: u32,
-    /// Where the pages are.
-    pub extent: Extent,
-}
-
-/// Where up to [`LEAF_PAGES`] consecutive pages of one file are.
+/// Where up to [`LEAF_PAGES`] consecutive pages of one file are: the extents of all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Leaf {
-    /// The extents of all its pages.
-    Whole(Vec<Extent>),
-    /// Another leaf, which is whole, and what differs from it.
-    Patch {
-        /// The whole leaf.
-        base: LeafRef,
-        /// In order of their pages.
-        overrides: Vec<Override>,
-    },
-}
+pub struct Leaf(pub Vec<Extent>);
 
 impl Leaf {
     /// The feature bits that a reader of this leaf must know.
     pub fn features(&self) -> u32 {
-        let of = |extent: &Extent| if extent.base.is_some() { FEATURE_DIFFERENCES } else { 0 };
-        match self {
-            Leaf::Whole(extents) => extents.iter().fold(0, |bits, extent| bits | of(extent)),
-            Leaf::Patch { overrides, .. } => {
-                (overrides.iter()).fold(FEATURE_PATCH, |bits, patch| bits | of(&patch.extent))
-            }
-        }
-    }
-
-    /// Refuses a leaf that this version can decode but not follow. `name` is the object it stands in.
-    pub(crate) fn require_known(&self, name: &str) -> Result<()> {
-        match self.features() & !KNOWN_FEATURES {
-            0 => Ok(()),
-            unknown => Err(Error::Unsupported {
-                name: name.into(),
-                what: format!("features {unknown:#x}"),
-            }),
+        match self.0.iter().any(|extent| extent.base.is_some()) {
+            true => FEATURE_DIFFERENCES,
+            false => 0,
         }
     }
 
@@ -110,17 +70,10 @@ impl Leaf {
                 *source = into.intern(id);
             }
         };
-        let extent = |extent: &mut Extent, each: &mut dyn FnMut(&mut u32)| {
+        for extent in &mut self.0 {
             each(&mut extent.pages_at.source);
             if let Some(base) = &mut extent.base {
                 each(&mut base.source);
-            }
-        };
-        match self {
-            Leaf::Whole(extents) => extents.iter_mut().for_each(|one| extent(one, &mut each)),
-            Leaf::Patch { base, overrides } => {
-                each(&mut base.source);
-                overrides.iter_mut().for_each(|one| extent(&mut one.extent, &mut each));
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: as of [`super::increment`]; and every page of the file is in exactly one piece, in order.
 
+use std::ops::Range;
+
 use pgformat::relation::RelationFile;
 use repo::{
     leaf::{Extent, LEAF_PAGES, PageRef},
@@ -12,7 +14,7 @@ use crate::{Result, source::SourceFile};
 
 use super::{
     audit::{STRETCH, is_audited},
-    increment::{Known, KnownPage, ParentFile, joined},
+    increment::{Known, KnownPage, OfFile, ParentFile, Shared, joined},
     packer::Placed,
     read::{Reader, Run, Stored, check_pages},
     walk::unreadable,
@@ -105,23 +107,7 @@ impl Reader {
             let theirs = extents.iter().map(|extent| extent.pages).sum::<u32>();
             let ours = left.div_ceil(page).min(u64::from(LEAF_PAGES)) as u32;
             let first = number * u64::from(LEAF_PAGES);
-            let mut audited = false;
-            let act = |at: u32| {
-                let Some(told) = told else {
-                    return if at < theirs { Act::Compare } else { Act::Take };
-                };
-                // Blocks of a file are numbered by 32 bits.
-                let block = (first + u64::from(at)) as u32;
-                if at.is_multiple_of(STRETCH) {
-                    audited = is_audited(shared.audit, shared.seed, &path, block / STRETCH);
-                }
-                match () {
-                    () if at >= theirs || told.has(block) => Act::Take,
-                    () if audited => Act::Audit,
-                    () => Act::Keep,
-                }
-            };
-            let mut acts: Vec<Act> = (0..ours).map(act).collect();
+            let mut acts = acts(&shared, told.as_ref(), &path, first..first + u64::from(ours), theirs);
             let moving = extents.iter().any(|extent| known.is_moving(extent));
             if ours == theirs && !moving && acts.iter().all(|act| *act == Act::Keep) {
                 let slot = usize::try_from(number)
@@ -186,35 +172,22 @@ impl Reader {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(count * page);
             let mut bytes = std::mem::take(&mut self.scratch);
             let got = self.fill(file, &mut bytes[..want], offset, padded, leaf.relation, stored)?;
-            let acts = &rest[..got.div_ceil(page)];
-            let theirs = leaf.pages.get(number..).unwrap_or_default();
-            for (run, together) in verdicts(
-                acts,
-                theirs,
-                &bytes[..got],
-                page,
-                &mut stored.counts,
-                self,
-                known,
-                file,
+            let seen = Seen {
+                acts: &rest[..got.div_ceil(page)],
+                theirs: leaf.pages.get(number..).unwrap_or_default(),
+                bytes: &bytes[..got],
                 offset,
-            )
-            .await?
-            {
-                let (from, to) = (run.start * page, (run.end * page).min(got));
+            };
+            for (run, together) in self.verdicts(known, file, &seen, &mut stored.counts).await? {
+                let part = seen.part(&run, page);
                 if together {
-                    kept.extend_from_slice(&theirs[run.clone()]);
+                    kept.extend_from_slice(part.theirs);
                 } else {
                     stored.pieces.extend(joined(&kept).map(Piece::Kept));
                     kept.clear();
-                    let changed = Changed {
-                        acts: acts.get(run.clone()).unwrap_or_default(),
-                        theirs: theirs.get(run.start..run.end.min(theirs.len())).unwrap_or_default(),
-                        bytes: &bytes[from..to],
-                    };
-                    self.changed(known, &changed, stored).await?;
+                    self.changed(known, &part, stored).await?;
                 }
-                stored.bytes += (to - from) as u64;
+                stored.bytes += part.bytes.len() as u64;
             }
             self.scratch = bytes;
             self.rate.spend(got as u64).await;
@@ -259,8 +232,72 @@ impl Reader {
         Ok(file.open.as_deref().unwrap_or(&super::read::Gone))
     }
 
+    /// Which of the pages that were read are kept as the parent has them, in runs: pages, and whether they are.
+    async fn verdicts(
+        &self,
+        known: &mut Known,
+        file: &mut Lazy<'_>,
+        seen: &Seen<'_>,
+        counts: &mut Counts,
+    ) -> Result<Vec<(Range<usize>, bool)>> {
+        let page = self.rules.page_size;
+        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+        for (number, (act, bytes)) in seen.acts.iter().zip(seen.bytes.chunks(page)).enumerate() {
+            let same = || {
+                let theirs = seen.theirs.get(number)?;
+                let is = theirs.length == bytes.len() && self.packer.hash(bytes) == theirs.hash;
+                is.then_some(theirs)
+            };
+            let at = seen.offset + (number * page) as u64;
+            let keep = match act {
+                // Nothing that is kept unread comes here.
+                Act::Keep | Act::Take => {
+                    counts.stored += 1;
+                    false
+                }
+                Act::Move => {
+                    // What rotted on the server's disk is better left where the parent has it.
+                    let is_damaged = self
+                        .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
+                        .await?;
+                    match is_damaged {
+                        true => counts.kept += 1,
+                        false => counts.moved += 1,
+                    }
+                    is_damaged
+                }
+                Act::Compare => match same() {
+                    Some(theirs) if known.is_moving(&of_page(theirs)) => {
+                        counts.moved += 1;
+                        false
+                    }
+                    Some(_) => {
+                        counts.same += 1;
+                        true
+                    }
+                    None => {
+                        counts.stored += 1;
+                        false
+                    }
+                },
+                Act::Audit => {
+                    counts.kept += 1;
+                    counts.audited += 1;
+                    self.audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
+                        .await?;
+                    true
+                }
+            };
+            match runs.last_mut() {
+                Some((run, kept)) if *kept == keep => run.end = number + 1,
+                _ => runs.push((number..number + 1, keep)),
+            }
+        }
+        Ok(runs)
+    }
+
     /// Stores pages that changed: what turns the parent's into them where that is little, else as they are.
-    async fn changed(&mut self, known: &mut Known, changed: &Changed<'_>, stored: &mut Stored) -> Result<()> {
+    async fn changed(&mut self, known: &mut Known, changed: &Seen<'_>, stored: &mut Stored) -> Result<()> {
         let page = self.rules.page_size;
         let mut whole = 0..0;
         for (number, bytes) in changed.bytes.chunks(page).enumerate() {
@@ -307,12 +344,28 @@ impl Reader {
     }
 }
 
-/// Pages that changed, in a row.
-struct Changed<'a> {
+/// Pages in a row that were read.
+struct Seen<'a> {
     acts: &'a [Act],
     /// What the parent has of them; none for those past its end.
     theirs: &'a [KnownPage],
     bytes: &'a [u8],
+    /// Where in the file they begin.
+    offset: u64,
+}
+
+impl<'a> Seen<'a> {
+    fn part(&self, run: &Range<usize>, page: usize) -> Seen<'a> {
+        Seen {
+            acts: self.acts.get(run.clone()).unwrap_or_default(),
+            theirs: self
+                .theirs
+                .get(run.start..run.end.min(self.theirs.len()))
+                .unwrap_or_default(),
+            bytes: &self.bytes[run.start * page..(run.end * page).min(self.bytes.len())],
+            offset: self.offset + (run.start * page) as u64,
+        }
+    }
 }
 
 /// A leaf to be read.
@@ -326,73 +379,25 @@ struct Leaf {
     left: u64,
 }
 
-/// Which of the pages that were read are kept as the parent has them, in runs: pages, and whether they are.
-#[expect(clippy::too_many_arguments, reason = "what a judgement rests on")]
-async fn verdicts(
-    acts: &[Act],
-    theirs: &[KnownPage],
-    bytes: &[u8],
-    page: usize,
-    counts: &mut Counts,
-    reader: &Reader,
-    known: &mut Known,
-    file: &mut Lazy<'_>,
-    offset: u64,
-) -> Result<Vec<(std::ops::Range<usize>, bool)>> {
-    let mut runs: Vec<(std::ops::Range<usize>, bool)> = Vec::new();
-    for (number, (act, bytes)) in acts.iter().zip(bytes.chunks(page)).enumerate() {
-        let same = || {
-            let theirs = theirs.get(number)?;
-            let is = theirs.length == bytes.len() && reader.packer.hash(bytes) == theirs.hash;
-            is.then_some(theirs)
+/// What is to be done about `blocks` of a file, one leaf of it at most, of which the parent has the first `theirs`.
+fn acts(shared: &Shared, told: Option<&OfFile<'_>>, path: &[u8], blocks: Range<u64>, theirs: u32) -> Vec<Act> {
+    let mut audited = false;
+    let act = |(at, block): (u32, u64)| {
+        let Some(told) = told else {
+            return if at < theirs { Act::Compare } else { Act::Take };
         };
-        let at = offset + (number * page) as u64;
-        let keep = match act {
-            // Nothing that is kept unread comes here.
-            Act::Keep | Act::Take => {
-                counts.stored += 1;
-                false
-            }
-            Act::Move => {
-                // What rotted on the server's disk is better left where the parent has it.
-                let is_damaged = reader
-                    .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
-                    .await?;
-                match is_damaged {
-                    true => counts.kept += 1,
-                    false => counts.moved += 1,
-                }
-                is_damaged
-            }
-            Act::Compare => match same() {
-                Some(theirs) if known.is_moving(&of_page(theirs)) => {
-                    counts.moved += 1;
-                    false
-                }
-                Some(_) => {
-                    counts.same += 1;
-                    true
-                }
-                None => {
-                    counts.stored += 1;
-                    false
-                }
-            },
-            Act::Audit => {
-                counts.kept += 1;
-                counts.audited += 1;
-                reader
-                    .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
-                    .await?;
-                true
-            }
-        };
-        match runs.last_mut() {
-            Some((run, kept)) if *kept == keep => run.end = number + 1,
-            _ => runs.push((number..number + 1, keep)),
+        // Blocks of a file are numbered by 32 bits.
+        let block = block as u32;
+        if at.is_multiple_of(STRETCH) {
+            audited = is_audited(shared.audit, shared.seed, path, block / STRETCH);
         }
-    }
-    Ok(runs)
+        match () {
+            () if at >= theirs || told.has(block) => Act::Take,
+            () if audited => Act::Audit,
+            () => Act::Keep,
+        }
+    };
+    (0..).zip(blocks).map(act).collect()
 }
 
 fn of_page(page: &KnownPage) -> Extent {

@@ -223,12 +223,10 @@ impl Assembler {
                 self.uses.leaf(&at);
                 LeafSlot::Ref(at)
             }
-            LeafSlot::Inline(Leaf::Whole(extents)) => {
+            LeafSlot::Inline(Leaf(extents)) => {
                 let extents = extents.iter().map(|extent| self.ours(extent)).collect();
-                LeafSlot::Inline(Leaf::Whole(extents))
+                LeafSlot::Inline(Leaf(extents))
             }
-            // Nobody writes these; the reader has refused it.
-            patch @ LeafSlot::Inline(Leaf::Patch { .. }) => patch.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ mod known;
 mod moving;
 mod parent;
 
-pub(super) use changes::Changes;
+pub(super) use changes::{Changes, OfFile};
 pub(super) use files::{ParentFile, ParentFiles};
 pub(super) use known::{Known, KnownPage, Shared, joined};
 pub(super) use moving::{Limit, moving};

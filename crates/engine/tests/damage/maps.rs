@@ -32,7 +32,7 @@ fn scattered(seed: u32) -> Leaf {
         },
         base: None,
     };
-    Leaf::Whole((0..PIECES).map(piece).collect())
+    Leaf((0..PIECES).map(piece).collect())
 }
 
 fn pages() -> u32 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     bytes_codec::{Malformed, Reader, put_text, put_varint},
     envelope::{Codec, Directory, Frame, HEADER},
-    leaf::{Extent, Leaf, LeafRef, Override, PageRef},
+    leaf::{Extent, Leaf, LeafRef, PageRef},
     ledger::{self, Record},
     manifest::{Facts, KeptFile, Needed, ObjectRef, decode_kept, encode_kept},
     map, pack,
@@ -58,7 +58,7 @@ pub(super) const LEAF: Target = Target {
             leaf.encode(&mut seed);
             seed
         };
-        vec![leaf(&whole()), leaf(&patch())]
+        vec![leaf(&whole()), leaf(&other())]
     },
     run: |bytes| {
         let mut reader = Reader::new(bytes);
@@ -81,7 +81,7 @@ pub(super) const MAP_FRAME: Target = Target {
     name: "repo_map_frame",
     seeds: || {
         let mut seed = vec![1, 48, 2];
-        for leaf in [patch(), whole()] {
+        for leaf in [other(), whole()] {
             let mut encoded = Vec::new();
             leaf.encode(&mut encoded);
             put_text(&mut seed, &encoded);
@@ -356,24 +356,15 @@ fn whole() -> Leaf {
         pages_at: page_at(1, 4),
         base,
     };
-    Leaf::Whole(vec![extent(32, None), extent(16, Some(page_at(2, 511)))])
+    Leaf(vec![extent(32, None), extent(16, Some(page_at(2, 511)))])
 }
 
-fn patch() -> Leaf {
-    let extent = Extent {
-        pages: 3,
+fn other() -> Leaf {
+    Leaf(vec![Extent {
+        pages: 48,
         pages_at: page_at(0, 0),
         base: None,
-    };
-    Leaf::Patch {
-        base: LeafRef {
-            source: 2,
-            map: 1,
-            frame: 0,
-            number: 9,
-        },
-        overrides: vec![Override { skipped: 40, extent }],
-    }
+    }])
 }
 
 fn entries() -> Vec<Entry> {
@@ -383,7 +374,7 @@ fn entries() -> Vec<Entry> {
         mode: 0o700,
         modified_micros: -5,
     };
-    let leaf = Leaf::Whole(vec![Extent {
+    let leaf = Leaf(vec![Extent {
         pages: 1,
         pages_at: page_at(0, 7),
         base: None,

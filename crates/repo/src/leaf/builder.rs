@@ -127,7 +127,7 @@ impl LeafBuilder {
     /// The leaves of the whole file.
     pub fn finish(mut self) -> Vec<Leaf> {
         if self.pages > 0 {
-            self.leaves.push(Leaf::Whole(self.extents));
+            self.leaves.push(Leaf(self.extents));
         }
         self.leaves
     }
@@ -136,7 +136,7 @@ impl LeafBuilder {
         self.pages += pages;
         if self.pages == LEAF_PAGES {
             let extents = std::mem::take(&mut self.extents);
-            self.leaves.push(Leaf::Whole(extents));
+            self.leaves.push(Leaf(extents));
             self.pages = 0;
         }
     }

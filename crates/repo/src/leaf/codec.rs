@@ -5,7 +5,7 @@ use crate::{
     pack::MAX_SLOTS,
 };
 
-use super::{Extent, LEAF_PAGES, Leaf, LeafRef, Override, PageRef};
+use super::{Extent, LEAF_PAGES, Leaf, LeafRef, PageRef};
 
 /// The fewest bytes of an extent: pages, form and four numbers.
 const EXTENT_BYTES: usize = 6;
@@ -14,25 +14,11 @@ impl Leaf {
     /// Checks that the leaf fits `pages` pages and names none but the first `sources` sources.
     pub fn check(&self, pages: u32, sources: u32) -> Result<(), Malformed> {
         let mut covered = 0;
-        match self {
-            Leaf::Whole(extents) => {
-                for extent in extents {
-                    extent.check(sources)?;
-                    covered += u64::from(extent.pages);
-                }
-            }
-            Leaf::Patch { base, overrides } => {
-                source(base.source, sources)?;
-                for Override { skipped, extent } in overrides {
-                    extent.check(sources)?;
-                    covered += u64::from(*skipped) + u64::from(extent.pages);
-                }
-            }
+        for extent in &self.0 {
+            extent.check(sources)?;
+            covered += u64::from(extent.pages);
         }
-        let fits = match self {
-            Leaf::Whole(_) => covered == u64::from(pages),
-            Leaf::Patch { .. } => covered <= u64::from(pages),
-        };
+        let fits = covered == u64::from(pages);
         match fits && (1..=LEAF_PAGES).contains(&pages) {
             true => Ok(()),
             false => Err(Malformed("the extents of a leaf do not cover its pages")),
@@ -41,46 +27,19 @@ impl Leaf {
 
     /// Appends the leaf.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Leaf::Whole(extents) => {
-                out.push(0);
-                put_varint(out, extents.len() as u64);
-                extents.iter().for_each(|extent| extent.encode(out));
-            }
-            Leaf::Patch { base, overrides } => {
-                out.push(1);
-                base.encode(out);
-                put_varint(out, overrides.len() as u64);
-                for Override { skipped, extent } in overrides {
-                    put_varint(out, u64::from(*skipped));
-                    extent.encode(out);
-                }
-            }
-        }
+        out.push(0);
+        put_varint(out, self.0.len() as u64);
+        self.0.iter().for_each(|extent| extent.encode(out));
     }
 
     /// Reads and checks a leaf of `pages` pages whose references name the first `sources` sources.
     pub fn decode(reader: &mut Reader<'_>, pages: u32, sources: u32) -> Result<Leaf, Malformed> {
-        let leaf = match reader.byte()? {
-            0 => {
-                let count = reader.count(EXTENT_BYTES)?;
-                let extents = (0..count).map(|_| Extent::decode(reader));
-                Leaf::Whole(extents.collect::<Result<_, _>>()?)
-            }
-            1 => {
-                let base = LeafRef::decode(reader)?;
-                let count = reader.count(EXTENT_BYTES + 1)?;
-                let overrides = (0..count).map(|_| {
-                    Ok(Override {
-                        skipped: reader.varint32()?,
-                        extent: Extent::decode(reader)?,
-                    })
-                });
-                let overrides = overrides.collect::<Result<_, _>>()?;
-                Leaf::Patch { base, overrides }
-            }
-            _ => return Err(Malformed("a leaf has an unknown form")),
-        };
+        if reader.byte()? != 0 {
+            return Err(Malformed("a leaf has an unknown form"));
+        }
+        let count = reader.count(EXTENT_BYTES)?;
+        let extents = (0..count).map(|_| Extent::decode(reader));
+        let leaf = Leaf(extents.collect::<Result<_, _>>()?);
         leaf.check(pages, sources)?;
         Ok(leaf)
     }

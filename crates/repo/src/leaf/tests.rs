@@ -39,8 +39,8 @@ fn a_full_backup_needs_one_extent_a_leaf() {
     assert_eq!(
         leaves,
         [
-            Leaf::Whole(vec![extent(2048, at(0, 0))]),
-            Leaf::Whole(vec![extent(6 * 32, at(64, 0))])
+            Leaf(vec![extent(2048, at(0, 0))]),
+            Leaf(vec![extent(6 * 32, at(64, 0))])
         ]
     );
     assert!(bytes(&leaves[0]).len() < 16);
@@ -53,9 +53,9 @@ fn a_run_across_a_leaf_is_cut_at_its_end() {
         builder.append_in_frame(400, at(frame, 5), 405).unwrap();
     }
     let leaves = builder.finish();
-    let Leaf::Whole(first) = &leaves[0] else { panic!() };
+    let Leaf(first) = &leaves[0];
     assert_eq!(first.last(), Some(&extent(48, at(5, 5))));
-    assert_eq!(leaves[1], Leaf::Whole(vec![extent(352, at(5, 53))]));
+    assert_eq!(leaves[1], Leaf(vec![extent(352, at(5, 53))]));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn only_what_continues_is_merged() {
     let elsewhere = PageRef { pack: 1, ..at(2, 1) };
     builder.append_in_frame(1, elsewhere, 8).unwrap();
     let expected = vec![extent(9, at(0, 0)), extent(1, at(2, 0)), extent(1, elsewhere)];
-    assert_eq!(builder.finish(), [Leaf::Whole(expected)]);
+    assert_eq!(builder.finish(), [Leaf(expected)]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn an_extent_taken_over_is_not_joined_with_what_may_not_follow() {
         extent(3, at(5, 0)),
         extent(1, at(1, 9)),
     ];
-    assert_eq!(builder.finish(), [Leaf::Whole(expected)]);
+    assert_eq!(builder.finish(), [Leaf(expected)]);
 }
 
 #[test]
@@ -101,25 +101,25 @@ fn a_run_that_its_frame_cannot_hold_is_refused() {
 
 #[test]
 fn a_leaf_that_does_not_cover_its_pages_exactly_is_refused() {
-    let leaf = bytes(&Leaf::Whole(vec![extent(10, at(0, 0)), extent(5, at(3, 1))]));
+    let leaf = bytes(&Leaf(vec![extent(10, at(0, 0)), extent(5, at(3, 1))]));
     assert!(decoded(&leaf, 15, 1).is_ok());
     for pages in [0, 14, 16, 2048] {
         assert!(decoded(&leaf, pages, 1).is_err(), "it was taken for {pages} pages");
     }
-    assert!(decoded(&bytes(&Leaf::Whole(Vec::new())), 0, 1).is_err());
-    let huge = Leaf::Whole(vec![extent(u32::MAX, at(0, 0)), extent(16, at(0, 0))]);
+    assert!(decoded(&bytes(&Leaf(Vec::new())), 0, 1).is_err());
+    let huge = Leaf(vec![extent(u32::MAX, at(0, 0)), extent(16, at(0, 0))]);
     assert!(decoded(&bytes(&huge), 15, 1).is_err());
-    let empty = Leaf::Whole(vec![extent(15, at(0, 0)), extent(0, at(0, 0))]);
+    let empty = Leaf(vec![extent(15, at(0, 0)), extent(0, at(0, 0))]);
     assert!(decoded(&bytes(&empty), 15, 1).is_err());
 }
 
 #[test]
 fn a_reference_to_an_unlisted_source_or_slot_is_refused() {
     let other = PageRef { source: 1, ..at(0, 0) };
-    let leaf = bytes(&Leaf::Whole(vec![extent(1, other)]));
+    let leaf = bytes(&Leaf(vec![extent(1, other)]));
     assert!(decoded(&leaf, 1, 2).is_ok());
     assert!(decoded(&leaf, 1, 1).is_err());
-    assert!(decoded(&bytes(&Leaf::Whole(vec![extent(1, at(0, 512))])), 1, 1).is_err());
+    assert!(decoded(&bytes(&Leaf(vec![extent(1, at(0, 512))])), 1, 1).is_err());
 }
 
 #[test]
@@ -132,39 +132,14 @@ fn a_count_larger_than_the_input_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
-fn what_needs_a_feature_is_decoded_and_refused_by_name_unless_it_is_known() {
+fn a_leaf_with_differences_says_what_its_readers_must_know() {
     let difference = Extent {
         base: Some(at(0, 7)),
         ..extent(3, at(9, 0))
     };
-    let base = LeafRef {
-        source: 0,
-        map: 1,
-        frame: 2,
-        number: 3,
-    };
-    let overrides = vec![Override {
-        skipped: 4,
-        extent: difference,
-    }];
-    for (leaf, features) in [
-        (Leaf::Whole(vec![difference]), 2),
-        (
-            Leaf::Patch {
-                base,
-                overrides: Vec::new(),
-            },
-            1,
-        ),
-        (Leaf::Patch { base, overrides }, 3),
-    ] {
-        let pages = if features == 2 { 3 } else { 7 };
-        assert_eq!(decoded(&bytes(&leaf), pages, 1), Ok(leaf.clone()));
+    for (leaf, features) in [(Leaf(vec![extent(3, at(9, 0))]), 0), (Leaf(vec![difference]), 2)] {
+        assert_eq!(decoded(&bytes(&leaf), 3, 1), Ok(leaf.clone()));
         assert_eq!(leaf.features(), features);
-        match leaf.require_known("maps/x/00000000") {
-            Ok(()) => assert_eq!(features & !KNOWN_FEATURES, 0),
-            Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{error:?}"),
-        }
     }
 }
 
@@ -206,7 +181,7 @@ fn differences_are_merged_only_where_they_and_their_bases_continue() {
     assert!(builder.append_differences(2, run(at(0, 0), 2), run(other, 1)).is_err());
     assert!(builder.append_differences(2, run(at(0, 0), 1), run(other, 2)).is_err());
     assert!(builder.append_differences(0, run(at(0, 0), 2), run(other, 2)).is_err());
-    assert_eq!(builder.finish(), [Leaf::Whole(expected)]);
+    assert_eq!(builder.finish(), [Leaf(expected)]);
 }
 
 /// Where each page is, one by one, by frames of as many slots.
@@ -224,7 +199,7 @@ fn one_by_one(leaves: &[Leaf], slots: u32, base_slots: u32) -> Vec<(PageRef, Opt
     };
     let mut all = Vec::new();
     for leaf in leaves {
-        let Leaf::Whole(extents) = leaf else { panic!() };
+        let Leaf(extents) = leaf;
         for extent in extents {
             let (mut page, mut base) = (extent.pages_at, extent.base);
             for _ in 0..extent.pages {

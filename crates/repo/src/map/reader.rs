@@ -60,7 +60,7 @@ impl MapReader {
     ///
     /// # Errors
     /// [`Error::Damaged`] if the manifest does not name the object or it holds no such leaf,
-    /// [`Error::Missing`], [`Error::Unsupported`] for a leaf of a later version.
+    /// [`Error::Missing`].
     pub async fn leaf(&mut self, at: &LeafRef, pages: u32, sources: &mut Sources) -> Result<Leaf> {
         let backup = sources.get(at.source).ok_or_else(|| Error::Damaged {
             name: names::manifest(&sources.owner()),
@@ -70,7 +70,6 @@ impl MapReader {
         let frame = self.frame(&object, at.frame).await?;
         let found = find(&frame.raw, at.number, pages, object.sources.count());
         let mut leaf = found.map_err(|what| what.of(object.sealed.name()))?;
-        leaf.require_known(object.sealed.name())?;
         leaf.renumber(&object.sources, sources);
         Ok(leaf)
     }

@@ -1,13 +1,11 @@
 use super::{reader::find, *};
 use crate::{
-    bytes_codec::{put_text, put_varint},
-    envelope::{Kind, Pin},
     leaf::{Extent, Leaf, LeafRef, PageRef},
     manifest::{Needed, ObjectRef},
     names,
     sources::Sources,
     table::LeafSlot,
-    test_folder::{TestFolder, id, owner_only, reaction},
+    test_folder::{TestFolder, id, reaction},
 };
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -25,7 +23,7 @@ fn scattered(pages: u32, source: u32, seed: u32) -> Leaf {
         },
         base: None,
     };
-    Leaf::Whole((0..pages).map(extent).collect())
+    Leaf((0..pages).map(extent).collect())
 }
 
 fn needed(sources: &Sources, maps: &[Written]) -> Arc<Needed> {
@@ -137,9 +135,8 @@ fn only_a_map_with_differences_says_that_its_readers_must_know_them() {
     let sources = Sources::new(id(0));
     let plain = scattered(9, 0, 1);
     let mut different = plain.clone();
-    if let Leaf::Whole(extents) = &mut different {
-        extents[3].base = Some(extents[0].pages_at);
-    }
+    let Leaf(extents) = &mut different;
+    extents[3].base = Some(extents[0].pages_at);
     block_on(async {
         let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
         let mut written = Vec::new();
@@ -162,43 +159,6 @@ fn only_a_map_with_differences_says_that_its_readers_must_know_them() {
         for (at, leaf) in written {
             assert_eq!(reader.leaf(&at, 9, &mut sources.clone()).await.unwrap(), *leaf);
         }
-    });
-}
-
-#[test]
-fn a_patched_leaf_is_neither_written_nor_followed() {
-    let folder = TestFolder::new();
-    let sources = Sources::new(id(0));
-    let base = LeafRef {
-        source: 0,
-        map: 0,
-        frame: 0,
-        number: 0,
-    };
-    let patch = Leaf::Patch {
-        base,
-        overrides: Vec::new(),
-    };
-    let (mut encoded, mut frame) = (Vec::new(), Vec::new());
-    patch.encode(&mut encoded);
-    put_varint(&mut frame, 1);
-    put_text(&mut frame, &encoded);
-    let pin: Pin = folder.put_raw(Kind::Map, &names::map(&id(0), 0), &[&frame], owner_only(id(0)));
-    block_on(async {
-        let mut writer = MapWriter::new(&folder.repository, &folder.session, id(0)).unwrap();
-        assert_eq!(reaction(writer.push(&patch, 9, &sources).await), "unsupported");
-
-        let sealed = folder
-            .repository
-            .open_pinned(Kind::Map, &names::map(&id(0), 0), &pin)
-            .await;
-        let directory = sealed.unwrap().tail.directory_length;
-        let needed = needed(&sources, &[Written { pin, directory }]);
-        let mut reader = MapReader::new(&folder.repository, needed).unwrap();
-        assert_eq!(
-            reaction(reader.leaf(&base, 9, &mut sources.clone()).await),
-            "unsupported"
-        );
     });
 }
 

@@ -40,7 +40,7 @@ impl MapWriter {
     /// where it was put.
     pub async fn place(&mut self, leaf: Leaf, pages: u32, sources: &Sources) -> Result<LeafSlot> {
         match &leaf {
-            Leaf::Whole(extents) if extents.len() > LEAF_INLINE_EXTENTS => {
+            Leaf(extents) if extents.len() > LEAF_INLINE_EXTENTS => {
                 self.push(&leaf, pages, sources).await.map(LeafSlot::Ref)
             }
             _ => Ok(LeafSlot::Inline(leaf)),
@@ -51,15 +51,13 @@ impl MapWriter {
     /// to call and must be the list of this backup; so is the reference returned.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`] for a leaf that does not fit its pages, [`crate::Error::Unsupported`] for one
-    /// that no reader of this version could follow. The map is as it was before then.
+    /// [`crate::Error::Damaged`] for a leaf that does not fit its pages. The map is as it was before then.
     pub async fn push(&mut self, leaf: &Leaf, pages: u32, sources: &Sources) -> Result<LeafRef> {
         let refuse = |what| self.series.refuse(what);
         if sources.owner() != self.series.backup() {
             return Err(refuse(Malformed("the list of sources is another backup's")));
         }
         leaf.check(pages, sources.count()).map_err(refuse)?;
-        leaf.require_known(&self.series.name())?;
         if !self.series.says(leaf.features()) {
             self.cut()?;
             self.series.say(leaf.features(), encoded(sources)).await?;

@@ -100,10 +100,7 @@ impl TableFrame {
         if let EntryKind::File { leaves, .. } = &mut entry.kind {
             for leaf in leaves {
                 match leaf {
-                    LeafSlot::Inline(leaf) => {
-                        leaf.require_known(&self.name)?;
-                        leaf.renumber(&self.sources, into);
-                    }
+                    LeafSlot::Inline(leaf) => leaf.renumber(&self.sources, into),
                     LeafSlot::Ref(at) => *at = at.renumbered(&self.sources, into),
                 }
             }

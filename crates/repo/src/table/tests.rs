@@ -28,7 +28,7 @@ fn whole(pages: u32, source: u32) -> LeafSlot {
         frame: 3,
         slot: 1,
     };
-    LeafSlot::Inline(Leaf::Whole(vec![Extent {
+    LeafSlot::Inline(Leaf(vec![Extent {
         pages,
         pages_at,
         base: None,
@@ -240,32 +240,6 @@ fn a_file_has_the_leaves_its_size_needs() {
 }
 
 #[test]
-fn what_no_reader_could_follow_is_not_written() {
-    let folder = TestFolder::new();
-    let base = LeafRef {
-        source: 0,
-        map: 0,
-        frame: 0,
-        number: 0,
-    };
-    let patch = LeafSlot::Inline(Leaf::Patch {
-        base,
-        overrides: Vec::new(),
-    });
-    let entry = file("a", 8192, vec![patch]);
-    assert!(decoded(&encoded(&entry)).is_ok());
-    assert_eq!(
-        reaction(write(&folder, std::slice::from_ref(&entry), &Sources::new(id(0)))),
-        "unsupported"
-    );
-
-    let mut extra = owner_only(id(0));
-    put_text(&mut extra, b"a");
-    let pin = folder.put_raw(Kind::Files, &names::files(&id(0), 0), &[&encoded(&entry)], extra);
-    assert_eq!(reaction(read(&folder, &[pin], &mut Sources::new(id(0)))), "unsupported");
-}
-
-#[test]
 fn a_table_with_differences_of_its_own_says_so_and_is_read_back() {
     let folder = TestFolder::new();
     let at = |slot| PageRef {
@@ -275,7 +249,7 @@ fn a_table_with_differences_of_its_own_says_so_and_is_read_back() {
         slot,
     };
     let leaf = |base| {
-        LeafSlot::Inline(Leaf::Whole(vec![Extent {
+        LeafSlot::Inline(Leaf(vec![Extent {
             pages: 1,
             pages_at: at(0),
             base,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use repo::{
     Repository,
-    leaf::{self, Extent, Leaf, PageRef},
+    leaf::{self, Extent, PageRef},
     manifest::Manifest,
     map::MapReader,
     sources::Sources,
@@ -86,14 +86,7 @@ impl Known {
                 self.maps.leaf(at, pages, &mut self.sources).await?
             }
         };
-        match leaf {
-            Leaf::Whole(extents) => Ok(extents),
-            Leaf::Patch { .. } => Err(repo::Error::Unsupported {
-                name: "a map".into(),
-                what: "patched leaves".into(),
-            }
-            .into()),
-        }
+        Ok(leaf.0)
     }
 
     /// Whether any page of these is to be written anew.

@@ -173,7 +173,7 @@ fn of_parent(at: PageRef) -> PageRef {
 fn extents(leaves: LeafBuilder) -> Vec<Extent> {
     let mut all = Vec::new();
     for leaf in leaves.finish() {
-        let Leaf::Whole(extents) = leaf else { panic!("a patch") };
+        let Leaf(extents) = leaf;
         all.extend(extents);
     }
     all
