@@ -11,7 +11,7 @@ use repo::{
 use crate::{Result, source::SourceFile};
 
 use super::{
-    audit::{STRETCH, is_audited},
+    audit::{Judged, STRETCH, is_audited},
     increment::{Known, KnownPage, ParentFile, joined},
     packer::Placed,
     read::{Reader, Run, Stored, check_pages},
@@ -355,9 +355,10 @@ async fn verdicts(
             }
             Act::Move => {
                 // What rotted on the server's disk is better left where the parent has it.
-                let is_damaged = reader
+                let judged = reader
                     .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
                     .await?;
+                let is_damaged = judged == Judged::Rotten;
                 match is_damaged {
                     true => counts.kept += 1,
                     false => counts.moved += 1,
@@ -379,12 +380,18 @@ async fn verdicts(
                 }
             },
             Act::Audit => {
-                counts.kept += 1;
-                counts.audited += 1;
-                reader
+                let judged = reader
                     .audit(known, theirs.get(number), same().is_some(), file, at, bytes)
                     .await?;
-                true
+                let keep = judged != Judged::Marked;
+                match keep {
+                    true => {
+                        counts.kept += 1;
+                        counts.audited += 1;
+                    }
+                    false => counts.stored += 1,
+                }
+                keep
             }
         };
         match runs.last_mut() {

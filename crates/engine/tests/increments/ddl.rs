@@ -39,7 +39,7 @@ fn one(rng: &mut Random, table: &str, serial: u64) -> Vec<String> {
     let some = 1 + rng.below(3000);
     let part = 2 + rng.below(20);
     let fill = format!(
-        "INSERT INTO {table} SELECT i, md5((i * {serial})::text), point(i % 50, i / 50), ARRAY[i % 9, i % 5]
+        "INSERT INTO {table} SELECT i, md5((i::bigint * {serial})::text), point(i % 50, i / 50), ARRAY[i % 9, i % 5]
            FROM generate_series(1, {some}) AS i"
     );
     match rng.below(24) {
