@@ -58,6 +58,8 @@ pub(crate) struct Handled {
     pub(crate) bytes: u64,
     /// CRC-32C of those bytes.
     pub(crate) crc: u32,
+    /// Sealed bytes of frames that were fetched since the file before. Where files are compared, [`Compared`] tells that.
+    pub(crate) fetched_bytes: u64,
 }
 
 /// One worker's way of handling files.
@@ -99,6 +101,7 @@ impl Reading {
                     .await?;
             }
         }
+        handled.fetched_bytes = self.pages.take_fetched();
         Ok(handled)
     }
 
@@ -417,6 +420,7 @@ impl Collector<'_> {
                     Some(before) => Handled {
                         crc: crc32c::crc32c_combine(before.crc, handled.crc, handled.bytes as usize),
                         bytes: before.bytes + handled.bytes,
+                        fetched_bytes: before.fetched_bytes + handled.fetched_bytes,
                     },
                 };
                 if last {

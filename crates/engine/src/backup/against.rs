@@ -13,7 +13,7 @@ use repo::{
 use crate::{Result, source::SourceFile};
 
 use super::{
-    audit::{STRETCH, is_audited},
+    audit::{Judged, STRETCH, is_audited},
     increment::{Known, KnownPage, OfFile, ParentFile, Shared, joined},
     packer::Placed,
     read::{Reader, Run, Stored, check_pages},
@@ -257,9 +257,10 @@ impl Reader {
                 }
                 Act::Move => {
                     // What rotted on the server's disk is better left where the parent has it.
-                    let is_damaged = self
+                    let judged = self
                         .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
+                    let is_damaged = judged == Judged::Rotten;
                     match is_damaged {
                         true => counts.kept += 1,
                         false => counts.moved += 1,
@@ -281,11 +282,18 @@ impl Reader {
                     }
                 },
                 Act::Audit => {
-                    counts.kept += 1;
-                    counts.audited += 1;
-                    self.audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
+                    let judged = self
+                        .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
-                    true
+                    let keep = judged != Judged::Marked;
+                    match keep {
+                        true => {
+                            counts.kept += 1;
+                            counts.audited += 1;
+                        }
+                        false => counts.stored += 1,
+                    }
+                    keep
                 }
             };
             match runs.last_mut() {

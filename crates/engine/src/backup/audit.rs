@@ -19,11 +19,25 @@ pub(super) const UNSOUND: &str = "map-unsound";
 /// Pages that cannot have changed are compared all the same by stretches of so many: reading few at a time would cost more
 /// than it tells.
 pub(super) const STRETCH: u32 = 64;
+/// Where `pd_flags` lies in a page's header, and `PD_ALL_VISIBLE` in it (`storage/bufpage.h`).
+const FLAGS: usize = 10;
+const ALL_VISIBLE: u8 = 0x04;
+
+/// What a page is that should not have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// What the parent has, as far as replay needs it.
+    Same,
+    /// Damaged, so that the parent has the better one.
+    Rotten,
+    /// Marked as all visible, and nobody can see when: the one that was read is the one to keep.
+    Marked,
+}
 
 impl Reader {
     /// Judges a page that should not have changed, and hashes to something else. What replay writes again is of no account:
-    /// a change after the backup began; nor are hints, nor a page that was being written while it was read. Returns whether the
-    /// page is damaged, so that the parent has the better one.
+    /// a change after the backup began; nor are hints, nor a page that was being written while it was read. Where hints are not
+    /// logged, vacuum marks a page without a new LSN: that may have been before the backup began or after it.
     pub(super) async fn audit(
         &self,
         known: &mut Known,
@@ -32,27 +46,30 @@ impl Reader {
         file: &mut Lazy<'_>,
         at: u64,
         found: &[u8],
-    ) -> Result<bool> {
+    ) -> Result<Judged> {
         let Some(theirs) = theirs.filter(|_| !is_same) else {
-            return Ok(false);
+            return Ok(Judged::Same);
         };
         if self.is_damaged(file.path, at, found) {
             // The disk's doing, and told of already.
-            return Ok(true);
+            return Ok(Judged::Rotten);
         }
         let mut now = found.to_vec();
         let parents = known.bytes(theirs).await?;
         for _ in 0..READ_AGAIN {
             let is_later = PageHeader::parse(&now).is_some_and(|header| header.lsn >= self.rules.begun);
             if is_later || differ_in_hints_only(&parents, &now) {
-                return Ok(false);
+                return Ok(Judged::Same);
+            }
+            if self.rules.checked_before.is_none() && is_newly_marked(&parents, &now) {
+                return Ok(Judged::Marked);
             }
             let path = file.path;
             let open = self.opened(file)?;
             let got = open.read_at(&mut now, at).map_err(|error| unreadable(path, error))?;
             if got < now.len() {
                 // Cut off meanwhile, and so by replay.
-                return Ok(false);
+                return Ok(Judged::Same);
             }
         }
         let block = at / self.rules.page_size as u64;
@@ -76,6 +93,19 @@ impl Reader {
         let judged = self.rules.checked_before.zip(block);
         judged.is_some_and(|(before, block)| matches!(verify(bytes, block, before), PageCheck::Bad { .. }))
     }
+}
+
+/// Whether nothing but hints changed, and that all of the page is visible now.
+fn is_newly_marked(before: &[u8], now: &[u8]) -> bool {
+    let flag = |page: &[u8]| page.get(FLAGS).is_some_and(|flags| flags & ALL_VISIBLE != 0);
+    if flag(before) || !flag(now) {
+        return false;
+    }
+    let mut unmarked = now.to_vec();
+    if let Some(flags) = unmarked.get_mut(FLAGS) {
+        *flags &= !ALL_VISIBLE;
+    }
+    differ_in_hints_only(before, &unmarked)
 }
 
 /// Whether that stretch of a file is compared. A function of the seed, so that it can be told again.

@@ -46,9 +46,17 @@ pub(super) struct Copy<'a> {
     pub(super) delta: Option<Arc<Totals>>,
 }
 
+/// What was written.
+pub(super) struct Copied {
+    /// The directories, deepest last, with the modes they shall get.
+    pub(super) directories: Vec<(PathBuf, u32)>,
+    /// Sealed bytes of frames that were fetched. A delta restore counts them in its [`Totals`].
+    pub(super) fetched_bytes: u64,
+}
+
 impl Copy<'_> {
-    /// Writes everything and returns the directories, deepest last, with the modes they shall get.
-    pub(super) async fn run(&self, emitted: &mut Emitted) -> Result<Vec<(PathBuf, u32)>> {
+    /// Writes everything.
+    pub(super) async fn run(&self, emitted: &mut Emitted) -> Result<Copied> {
         let (root, owner) = (&self.root, self.owner);
         match &self.delta {
             None => {
@@ -71,11 +79,7 @@ impl Copy<'_> {
         }
     }
 
-    async fn walk<H: Handler>(
-        &self,
-        make: impl Fn(Reading) -> H,
-        emitted: &mut Emitted,
-    ) -> Result<Vec<(PathBuf, u32)>> {
+    async fn walk<H: Handler>(&self, make: impl Fn(Reading) -> H, emitted: &mut Emitted) -> Result<Copied> {
         let Copy {
             context,
             repository,
@@ -89,7 +93,7 @@ impl Copy<'_> {
             manifest,
             jobs,
         };
-        let mut directories = Vec::new();
+        let (mut directories, mut fetched_bytes) = (Vec::new(), 0);
         let other = |entry: &Entry| match &entry.kind {
             EntryKind::Link { target } => self.link(&entry.path, target),
             EntryKind::File { size, .. } => self.begin(&entry.path, *size),
@@ -99,6 +103,7 @@ impl Copy<'_> {
             }
         };
         let done = |entry: &FileEntry, handled: &Handled, parts: bool| {
+            fetched_bytes += handled.fetched_bytes;
             if of_the_source_alone(&entry.path) {
                 return Ok(());
             }
@@ -119,7 +124,10 @@ impl Copy<'_> {
             )
         };
         traverse.run(make, other, done).await?;
-        Ok(directories)
+        Ok(Copied {
+            directories,
+            fetched_bytes,
+        })
     }
 
     fn directory(&self, path: &[u8], mode: u32) -> Result<(PathBuf, u32)> {

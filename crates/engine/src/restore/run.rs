@@ -40,6 +40,8 @@ pub struct Restored {
     pub bytes: u64,
     /// Files written.
     pub files: u64,
+    /// Bytes of the repository that were fetched for them: sealed frames of pages.
+    pub bytes_fetched: u64,
     /// Bytes of WAL laid out for recovery.
     pub wal_bytes: u64,
     /// Seconds until all files were durable.
@@ -61,7 +63,12 @@ pub struct Restored {
 pub async fn run(context: &Context, opened: &Opened, request: &Request, plan: Plan) -> Result<Restored> {
     let clock = &context.runtime.clock;
     let began = clock.monotonic();
-    let Written { wal_bytes, made, delta } = write(context, opened, request, &plan).await?;
+    let Written {
+        bytes_fetched,
+        wal_bytes,
+        made,
+        delta,
+    } = write(context, opened, request, &plan).await?;
     settings_elsewhere(context, &plan.to);
     let copy_seconds = clock.monotonic().saturating_sub(began).as_secs_f64();
     let mut server = None;
@@ -84,6 +91,7 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request, plan: Pl
         to: plan.to,
         bytes: plan.bytes,
         files: plan.files,
+        bytes_fetched,
         wal_bytes,
         copy_seconds,
         seconds: clock.monotonic().saturating_sub(began).as_secs_f64(),
@@ -100,6 +108,7 @@ pub(crate) async fn into_scratch(context: &Context, opened: &Opened, request: &R
 
 /// What came of writing.
 struct Written {
+    bytes_fetched: u64,
     wal_bytes: u64,
     made: Vec<&'static str>,
     delta: Option<Delta>,
@@ -164,7 +173,7 @@ async fn fill(
         jobs: request.jobs,
         delta: begun.map(|begun| begun.totals.clone()),
     };
-    let directories = copy.run(&mut emitted).await?;
+    let copied = copy.run(&mut emitted).await?;
     let micros = facts.stopped;
     write_kept(root, &manifest.kept, &plan.tablespaces, owner, micros, &mut emitted)?;
     let control = control(manifest)?;
@@ -186,7 +195,7 @@ async fn fill(
     file.sync_all().at("sync", &emitted_path)?;
     owner::give_file(&file, &emitted_path, owner)?;
     recovery::prepare(root, plan)?;
-    for (path, mode) in directories.iter().rev() {
+    for (path, mode) in copied.directories.iter().rev() {
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777)).at("set the mode of", path)?;
         if path != root {
             owner::give(path, owner)?;
@@ -196,10 +205,12 @@ async fn fill(
     context.step("sync", "making everything durable");
     sync(plan)?;
     write_control(root, &manifest.kept, owner)?;
+    let delta = begun.map(Begun::done);
     Ok(Written {
+        bytes_fetched: delta.as_ref().map_or(copied.fetched_bytes, |delta| delta.bytes_fetched),
         wal_bytes,
         made,
-        delta: begun.map(Begun::done),
+        delta,
     })
 }
 

@@ -1,14 +1,23 @@
 //! Pages that are compared although nothing says that they changed.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
-use engine::backup::{ChangesBy, Wanted};
+use engine::{
+    backup::{self, ChangesBy, Wanted},
+    event::Context,
+};
 use pgformat::page;
 
 use crate::{
     act::value,
     fallbacks::{change, small},
-    scene::{Depth, Scene},
+    histories::Waiting,
+    scene::{Depth, Scene, rests_on_wal},
+    workload::each,
 };
 
 const PAGE: usize = 8192;
@@ -109,4 +118,37 @@ async fn hints_are_no_finding() {
         scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
         scene.stop_receiving().await;
     }
+}
+
+/// Where hints are not logged, a page is marked as all visible without a new LSN, so it looks as if it was so before the backup began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_vacuum_during_a_backup_is_no_finding() {
+    let mut scene = begun(false).await;
+    let (begun, middle) = async_channel::bounded(1);
+    let (go, go_on) = std::sync::mpsc::channel();
+    let context = Context {
+        observer: Arc::new(Waiting {
+            begun,
+            go_on: Mutex::new(go_on),
+        }),
+        ..scene.world.context.clone()
+    };
+    let mut options = scene.world.options(&scene.cluster);
+    (options.wanted, options.audit, options.jobs) = (Wanted::Incremental, 100, 1);
+    let (opened, conninfo) = (scene.world.open().await, scene.cluster.conninfo());
+    // A task of its own: it stands still in the middle.
+    let taken = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
+    middle.recv().await.unwrap();
+    each(&scene.cluster, "postgres", &["VACUUM public.bulk", "CHECKPOINT"]).await;
+    drop(go);
+    let summary = taken.await.unwrap().unwrap();
+    let increment = rests_on_wal(&summary, "vacuumed in its middle");
+    assert!(
+        increment.stored > 500,
+        "nothing was marked in its middle: {increment:?}"
+    );
+    assert_eq!(scene.alerts().await, Vec::<String>::new());
+    let rows = scene.rows().await;
+    scene.brings_back(&summary.backup.id, &rows, Depth::All).await;
+    scene.stop_receiving().await;
 }

@@ -39,10 +39,10 @@ fn one(rng: &mut Random, table: &str, serial: u64) -> Vec<String> {
     let some = 1 + rng.below(3000);
     let part = 2 + rng.below(20);
     let fill = format!(
-        "INSERT INTO {table} SELECT i, md5((i * {serial})::text), point(i % 50, i / 50), ARRAY[i % 9, i % 5]
+        "INSERT INTO {table} SELECT i, md5((i::bigint * {serial})::text), point(i % 50, i / 50), ARRAY[i % 9, i % 5]
            FROM generate_series(1, {some}) AS i"
     );
-    match rng.below(22) {
+    match rng.below(24) {
         0..4 => vec![fill],
         4 | 5 => vec![format!(
             "UPDATE {table} SET word = md5(word), n = n + 1 WHERE n % {part} = 0"
@@ -89,6 +89,33 @@ fn one(rng: &mut Random, table: &str, serial: u64) -> Vec<String> {
             "COMMIT".into(),
         ],
         20 => vec![format!("REINDEX TABLE {table}")],
+        21 => prepared(
+            vec![fill.clone(), format!("TRUNCATE {table}"), fill],
+            part.is_multiple_of(2),
+            serial,
+        ),
+        22 => prepared(
+            vec![
+                format!("DELETE FROM {table} WHERE n % {part} = 0"),
+                "SAVEPOINT a".into(),
+                format!("DROP TABLE {table}"),
+                "ROLLBACK TO a".into(),
+                format!("CREATE INDEX ON {table} USING gist (place)"),
+            ],
+            part.is_multiple_of(2),
+            serial,
+        ),
         _ => vec!["CHECKPOINT".into()],
     }
+}
+
+/// A transaction in two phases, with a checkpoint between them.
+fn prepared(work: Vec<String>, is_kept: bool, serial: u64) -> Vec<String> {
+    let end = if is_kept { "COMMIT" } else { "ROLLBACK" };
+    let mut statements = vec!["BEGIN".to_string()];
+    statements.extend(work);
+    statements.push(format!("PREPARE TRANSACTION 'random {serial}'"));
+    statements.push("CHECKPOINT".into());
+    statements.push(format!("{end} PREPARED 'random {serial}'"));
+    statements
 }

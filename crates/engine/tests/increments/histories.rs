@@ -60,9 +60,9 @@ async fn a_parent_of_a_future_that_was_left_is_compared_page_by_page() {
 }
 
 /// Waits in the middle of a backup: at the first word of progress, until the channel is closed.
-struct Waiting {
-    begun: async_channel::Sender<()>,
-    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+pub(crate) struct Waiting {
+    pub(crate) begun: async_channel::Sender<()>,
+    pub(crate) go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 impl Observer for Waiting {

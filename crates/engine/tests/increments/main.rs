@@ -10,15 +10,23 @@
 #[path = "../receive/act.rs"]
 #[allow(dead_code, reason = "the receiver's tests use all of it")]
 mod act;
+#[path = "../moments/workload.rs"]
+#[allow(dead_code, reason = "the tests of moments use all of it")]
+mod witness;
 #[path = "../world/mod.rs"]
 mod world;
 
 mod audits;
+mod by_index;
 mod chains;
 mod ddl;
 mod fallbacks;
 mod histories;
+mod hundred;
+mod large;
+mod load;
 mod moving;
+mod over_sql;
 mod rounds;
 mod scene;
 mod summaries;

@@ -34,7 +34,7 @@ async fn begun() -> Scene {
 }
 
 /// Each pack that is needed, by the backup whose it is and its number.
-fn packs(needed: &Needed) -> BTreeSet<(String, u32)> {
+pub(crate) fn packs(needed: &Needed) -> BTreeSet<(String, u32)> {
     let name = |source| needed.sources.get(source).unwrap().to_string();
     needed
         .packs

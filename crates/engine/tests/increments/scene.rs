@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use engine::{
     backup::{self, ChangesBy, Increment, Options, Summary, Wanted},
     event::Event,
+    pgclient::Conninfo,
     repo::{BackupId, manifest::Manifest},
     restore::At,
 };
@@ -89,10 +90,15 @@ impl Scene {
 
     /// A backup with other options than the tests' own.
     pub(crate) async fn take(&self, change: impl FnOnce(&mut Options)) -> engine::Result<Summary> {
+        self.take_as(&self.cluster.conninfo(), change).await
+    }
+
+    /// The same by a role.
+    pub(crate) async fn take_as(&self, role: &Conninfo, change: impl FnOnce(&mut Options)) -> engine::Result<Summary> {
         let mut options = self.world.options(&self.cluster);
         change(&mut options);
         let opened = self.world.open().await;
-        backup::run(&self.world.context, &opened, &self.cluster.conninfo(), &options).await
+        backup::run(&self.world.context, &opened, role, &options).await
     }
 
     /// An incremental backup that rests on the WAL, and what it took from its parent.
@@ -104,14 +110,7 @@ impl Scene {
             })
             .await
             .unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        let increment = summary.increment.clone().unwrap();
-        println!(
-            "{what}: {increment:?}, {} of {} read",
-            summary.bytes_read, summary.backup.bytes
-        );
-        assert_eq!(summary.unsound, None, "{what}");
-        assert_eq!((increment.by, &increment.why), (ChangesBy::Wal, &None), "{what}");
-        assert!(increment.kept > 1000, "{what}: {increment:?}");
+        let increment = rests_on_wal(&summary, what);
         if audit == 100 {
             assert_eq!(increment.audited, increment.kept, "{what}");
         }
@@ -134,9 +133,14 @@ impl Scene {
 
     /// Restores a backup and brings up a server on it. Its files go with `stop_and_forget`.
     pub(crate) async fn revive(&mut self, id: &str) -> TestCluster {
+        self.revive_at(At::Backup(id.to_owned())).await
+    }
+
+    /// The same for any moment.
+    pub(crate) async fn revive_at(&mut self, at: At) -> TestCluster {
         self.restores += 1;
         let mut request = self.world.request(&format!("restored-{}", self.restores));
-        request.at = At::Backup(id.to_owned());
+        request.at = at;
         let space = self.cluster.folder().join("elsewhere");
         let moved = self.world.target(&format!("elsewhere-{}", self.restores));
         if space.exists() {
@@ -155,13 +159,9 @@ impl Scene {
     pub(crate) async fn brings_back(&mut self, id: &str, rows: &Rows, depth: Depth) {
         let server = self.revive(id).await;
         roll_back_prepared(&server).await;
-        let conninfo = server.conninfo();
-        assert_eq!(&row_digests(&conninfo).await, rows, "of backup {id}");
+        assert_eq!(&row_digests(&server.conninfo()).await, rows, "of backup {id}");
         if depth == Depth::All {
-            let mut found = amcheck(&conninfo).await;
-            found.extend(visibility(&conninfo).await);
-            found.extend(index_counts(&conninfo).await);
-            assert_eq!(found, Vec::<String>::new(), "of backup {id}");
+            is_whole(&server, &format!("of backup {id}")).await;
         }
         stop_and_forget(server).await;
     }
@@ -202,8 +202,30 @@ impl Drop for Scene {
     }
 }
 
+/// Asserts that a backup rests on the WAL; what it took from its parent.
+pub(crate) fn rests_on_wal(summary: &Summary, what: &str) -> Increment {
+    let increment = summary.increment.clone().unwrap();
+    println!(
+        "{what}: {increment:?}, {} of {} read",
+        summary.bytes_read, summary.backup.bytes
+    );
+    assert_eq!(summary.unsound, None, "{what}");
+    assert_eq!((increment.by, &increment.why), (ChangesBy::Wal, &None), "{what}");
+    assert!(increment.kept > 1000, "{what}: {increment:?}");
+    increment
+}
+
+/// Asserts that PostgreSQL finds nothing wrong with tables, indexes and visibility maps.
+pub(crate) async fn is_whole(server: &TestCluster, what: &str) {
+    let conninfo = server.conninfo();
+    let mut found = amcheck(&conninfo).await;
+    found.extend(visibility(&conninfo).await);
+    found.extend(index_counts(&conninfo).await);
+    assert_eq!(found, Vec::<String>::new(), "{what}");
+}
+
 /// What was prepared before the backup is prepared still, and holds its locks.
-async fn roll_back_prepared(server: &TestCluster) {
+pub(crate) async fn roll_back_prepared(server: &TestCluster) {
     let session = server.session().await;
     let prepared = "SELECT gid, database::text FROM pg_prepared_xacts";
     for row in session.query("list what is prepared", prepared, &[]).await.unwrap() {
