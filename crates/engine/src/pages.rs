@@ -25,7 +25,7 @@ use crate::Result;
 use window::{Holds, Window};
 
 /// Directories of packs kept open by all workers together. One is some 200 KiB.
-const OPEN_PACKS: usize = 64;
+const OPEN_PACKS: usize = 128;
 /// Pages made of differences that are handed out at once.
 const PIECE: u32 = 32;
 
@@ -141,7 +141,7 @@ impl Pages {
     /// For a backup's reader, who looks at one file's bases in order and has a job's memory to share with its packs.
     pub(crate) fn of_bases(packs: Arc<Packs>) -> Result<Pages> {
         Ok(Pages {
-            most: 2,
+            most: 16,
             ..Pages::new(packs)?
         })
     }
@@ -253,8 +253,10 @@ impl Pages {
                 }
             }
         };
+        let beside = self.windows.iter().filter(|window| window.holds == holds).count();
         self.clock += 1;
-        self.windows[number].used = self.clock;
+        let window = &mut self.windows[number];
+        (window.used, window.beside) = (self.clock, beside);
         Ok(number)
     }
 }

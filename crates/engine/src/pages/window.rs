@@ -19,18 +19,20 @@ pub(super) enum Holds {
 
 impl Holds {
     /// How many of these one worker reads side by side. The pages of a file that changed now and then lie in the packs of as
-    /// many backups, and each is gone through once. Together with [`Holds::ahead`]: 16 MiB and 8 MiB, within a job's 32.
+    /// many backups, and each is gone through once, if there is a window for each. A window of pages has a frame of 256 KiB
+    /// open.
     pub(super) fn most(self) -> usize {
         match self {
-            Holds::Pages => 8,
+            Holds::Pages => 40,
             Holds::Differences => 64,
         }
     }
 
-    /// Sealed bytes that one read may fetch ahead while frames are wanted in a row.
-    fn ahead(self) -> usize {
+    /// Sealed bytes that one read may fetch ahead while frames are wanted in a row, where so many windows share the room. All
+    /// together, with the frames that are open, stay within a job's 32 MiB.
+    fn ahead(self, windows: usize) -> usize {
         match self {
-            Holds::Pages => 2 << 20,
+            Holds::Pages => ((4 << 20) / windows.max(1)).min(2 << 20),
             Holds::Differences => 128 << 10,
         }
     }
@@ -44,6 +46,8 @@ pub(super) struct Window {
     page_size: usize,
     /// When it was looked at last, by its owner's count.
     pub(super) used: u64,
+    /// How many windows of its kind its owner has, itself included.
+    pub(super) beside: usize,
     frame: Option<u32>,
     raw: Vec<u8>,
     /// Which slots of the open frame were compared with their hashes.
@@ -72,6 +76,7 @@ impl Window {
             pack,
             page_size,
             used: 0,
+            beside: 1,
             frame: None,
             raw: Vec::new(),
             checked: Vec::new(),
@@ -126,7 +131,7 @@ impl Window {
     async fn fetch(&mut self, repository: &Repository, frame: u32) -> Result<()> {
         let in_a_row = frame == self.ahead.until;
         let window = if in_a_row {
-            (self.ahead.window * 2).clamp(1, self.holds.ahead())
+            (self.ahead.window * 2).clamp(1, self.holds.ahead(self.beside))
         } else {
             1
         };
@@ -147,7 +152,7 @@ impl Window {
         }
         let mut bytes = self.pack.sealed_length(frame)?;
         let mut end = frame + 1;
-        while end < until && bytes < self.holds.ahead() {
+        while end < until && bytes < self.holds.ahead(self.beside) {
             bytes += self.pack.sealed_length(end)?;
             end += 1;
         }

@@ -16,9 +16,9 @@ use crate::{
     scene::{Depth, Scene, options},
 };
 
-/// How many times what a fresh full backup takes may be fetched. A page that changed by chance lies in any of some twenty packs, more
-/// than a worker reads side by side, so it fetches frames again that it has had; but how often does not grow with every increment.
-const MOST: u64 = 16;
+/// How many times what a fresh full backup takes may be fetched: what a page was, and what it became since. Each frame is fetched
+/// once, though a page that changed by chance lies in any of some twenty packs.
+const MOST: u64 = 3;
 /// Eight rows a page, 6000 pages.
 const ROWS: u32 = 48_000;
 
