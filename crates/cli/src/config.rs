@@ -55,6 +55,8 @@ pub(crate) struct Entry {
     pub(crate) reader: Option<crate::args::Reader>,
     /// The server's data directory, where it is not what the server says (a container's mount).
     pub(crate) data_directory: Option<PathBuf>,
+    /// Connection string of a standby whose files are read instead of the server's, without a password.
+    pub(crate) standby: Option<String>,
     /// Workers side by side.
     pub(crate) jobs: Option<u16>,
     /// `"none"` or zstd's level.

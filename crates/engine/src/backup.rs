@@ -9,6 +9,7 @@ mod attempt;
 mod audit;
 mod base;
 pub(crate) mod begin;
+mod beside;
 mod control;
 mod copy;
 mod facts;
@@ -18,6 +19,7 @@ mod packer;
 mod preflight;
 mod read;
 mod run;
+mod standby;
 mod stored;
 mod uploads;
 mod uses;
@@ -34,6 +36,7 @@ pub use preflight::{Check, Plan, plan};
 
 use std::path::PathBuf;
 
+use pgclient::Conninfo;
 use serde::Serialize;
 
 use crate::list::Backup;
@@ -107,6 +110,8 @@ pub struct Options {
     pub reader: Reader,
     /// Where the data directory is on this machine; `None`: where the server says. Means nothing through SQL.
     pub data_directory: Option<PathBuf>,
+    /// A standby whose relation files are read instead of the primary's. The data directory is then the standby's.
+    pub standby: Option<Conninfo>,
 }
 
 /// What came of it.

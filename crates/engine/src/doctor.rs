@@ -90,6 +90,7 @@ pub async fn examine(
         if options.reader == Reader::Sql {
             checks.push(over_sql(&facts));
         }
+        checks.extend(source(&facts, options));
         let local = ready(context, &live, facts, options, &mut checks).await;
         if let Some(conninfo) = server {
             wal::examine(conninfo, &asked, local.as_deref(), &mut checks).await;
@@ -175,6 +176,24 @@ async fn connect(context: &Context, conninfo: &Conninfo, checks: &mut Vec<Check>
     }
 }
 
+/// What a backup is taken from, where that is a standby.
+fn source(facts: &ServerFacts, options: &Options) -> Option<Check> {
+    let detail = match (&options.standby, facts.in_recovery) {
+        (Some(standby), _) => format!(
+            "tables and indexes are read from the standby {}, once it has come to the backup's start; all other files, beginning, end and WAL are the server's",
+            standby.to_redacted_string()
+        ),
+        (None, true) => "the server is a standby: a backup of it begins at its last restartpoint, holds what it has replayed, and needs nothing of the primary".into(),
+        (None, false) => return None,
+    };
+    Some(Check {
+        id: "standby",
+        outcome: Outcome::Ok,
+        detail,
+        remedy: None,
+    })
+}
+
 /// What reading through SQL needs, and how much that gives away.
 fn over_sql(facts: &ServerFacts) -> Check {
     let (major, role) = (facts.major, &facts.rights.role);
@@ -226,7 +245,7 @@ async fn ready(
         Ok(plan) => {
             planned(checks, &plan);
             let here = options.data_directory.or(told);
-            here.filter(|_| options.reader == Reader::Local)
+            here.filter(|_| options.reader == Reader::Local && options.standby.is_none())
         }
         Err(error) => {
             fail(checks, "data-directory", &error);

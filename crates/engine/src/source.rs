@@ -4,9 +4,11 @@
 //! relations are dropped while we read.
 
 mod local;
+mod split;
 mod sql;
 
 pub use local::LocalDirectory;
+pub use split::SplitDirectory;
 pub use sql::SqlDirectory;
 
 use std::io;

@@ -13,6 +13,15 @@ use crate::{Error, Result, catalog::grants_for_backup, connect::Session, conninf
 /// How often the idle session is used, so that no firewall, load balancer or scale-to-zero forgets it.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// What is asked once a backup has begun. What a standby's own WAL senders send: `GetStandbyFlushRecPtr`, walsender.c.
+const BEGUN: &str = "SELECT timeline_id, pg_catalog.pg_is_in_recovery(), CASE WHEN pg_catalog.pg_is_in_recovery() \
+     THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) END::text \
+     FROM pg_catalog.pg_control_checkpoint()";
+
+/// A standby's own word for where its backup ends is `minRecoveryPoint`, which moves only when it writes pages.
+const REPLAYED: &str =
+    "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() END::text";
+
 /// A backup that runs on the server.
 pub struct BackupSession {
     session: std::sync::Arc<Session>,
@@ -23,18 +32,21 @@ pub struct BackupSession {
 /// What the server said when the backup began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started {
-    /// Where recovery will begin: the redo position of the backup's checkpoint.
+    /// Where recovery will begin: the redo position of the backup's checkpoint, on a standby of its last restartpoint.
     pub start: Lsn,
     /// The timeline of that checkpoint.
     pub timeline: Tli,
     /// Whether the backup is taken from a standby.
     pub in_recovery: bool,
+    /// How far WAL was there: on a standby received or replayed; on a primary not asked, and the start.
+    pub reached: Lsn,
 }
 
 /// What the server said when the backup ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// Recovery is consistent from here on; all WAL from start to here must be kept with the backup.
+    /// Recovery is consistent from here on; all WAL from start to here must be kept with the backup. On a standby no earlier
+    /// than what it had replayed, so that nothing is missing that it showed before.
     pub stop: Lsn,
     /// The file `backup_label`, to be stored with the backup and never written into the source.
     pub backup_label: String,
@@ -81,13 +93,17 @@ impl BackupSession {
             .await
             .map_err(|error| missing_right(error, &session))?;
         let start = session.lsn(&row, 0)?;
-        let sql = "SELECT timeline_id, pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_control_checkpoint()";
-        let row = session.query_one("read the backup's timeline", sql, &[]).await?;
+        let row = session.query_one("read the backup's timeline", BEGUN, &[]).await?;
         let timeline: i32 = session.cell(&row, 0)?;
+        let reached = match session.cell::<Option<String>>(&row, 2)? {
+            Some(_) => session.lsn(&row, 2)?,
+            None => start,
+        };
         let started = Started {
             start,
             timeline: Tli(timeline.cast_unsigned()),
             in_recovery: session.cell(&row, 1)?,
+            reached: reached.max(start),
         };
         let session = std::sync::Arc::new(session);
         let keepalive = Keepalive(tokio::spawn(keep_alive(std::sync::Arc::clone(&session))));
@@ -137,6 +153,11 @@ impl BackupSession {
                 instead: "Connect to PostgreSQL itself, or to a pooler in session mode.".to_owned(),
             });
         }
+        let row = session.query_one("ask how far WAL is replayed", REPLAYED, &[]).await?;
+        let replayed = match session.cell::<Option<String>>(&row, 0)? {
+            Some(_) => session.lsn(&row, 0)?,
+            None => Lsn(0),
+        };
         let sql = if session.major() >= Major::V15 {
             "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)"
         } else {
@@ -147,7 +168,7 @@ impl BackupSession {
             .await
             .map_err(|error| missing_right(error, session))?;
         let stopped = Stopped {
-            stop: session.lsn(&row, 0)?,
+            stop: session.lsn(&row, 0)?.max(replayed),
             backup_label: session.cell(&row, 1)?,
             tablespace_map: session.cell::<Option<String>>(&row, 2)?.unwrap_or_default(),
         };

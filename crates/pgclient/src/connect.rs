@@ -105,6 +105,13 @@ impl Session {
         }
     }
 
+    /// Whether the server is a standby, or recovering.
+    pub async fn is_in_recovery(&self) -> Result<bool> {
+        let sql = "SELECT pg_catalog.pg_is_in_recovery()";
+        let row = self.query_one("ask whether the server is a standby", sql, &[]).await?;
+        self.cell(&row, 0)
+    }
+
     /// Runs statements without parameters or results.
     pub async fn execute(&self, doing: &str, sql: &str) -> Result<()> {
         self.client

@@ -87,7 +87,8 @@ impl BackupLabel {
             start_file,
             checkpoint_lsn: position("CHECKPOINT LOCATION", required("CHECKPOINT LOCATION")?)?,
             taken_from: match required("BACKUP FROM")? {
-                "primary" => TakenFrom::Primary,
+                // Version 13 says it with the older word.
+                "primary" | "master" => TakenFrom::Primary,
                 "standby" => TakenFrom::Standby,
                 other => return Err(wrong("BACKUP FROM", other)),
             },
@@ -183,6 +184,12 @@ STOP TIMELINE: 17
         assert_eq!(label.label, "nightly: every table");
         let stop = BackupLabel::parse(HISTORY.as_bytes()).unwrap().stop.unwrap();
         assert_eq!((stop.lsn, stop.timeline), (Lsn(0x2000138), Tli(17)));
+    }
+
+    #[test]
+    fn the_word_of_version_13_for_a_primary_is_understood() {
+        let label = BackupLabel::parse(REAL.replace("primary", "master").as_bytes()).unwrap();
+        assert_eq!(label.taken_from, TakenFrom::Primary);
     }
 
     #[test]

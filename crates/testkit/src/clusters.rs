@@ -13,10 +13,12 @@ mod digests;
 mod machine;
 mod oracles;
 pub mod sample;
+mod standby;
 pub mod storm;
 mod test_cluster;
 
 pub use digests::{RowDigest, row_digests};
 pub use machine::{binaries, majors_to_test, server_user};
 pub use oracles::{amcheck, checksums, index_counts, verifybackup, visibility};
+pub use standby::{caught_up, standby_of};
 pub use test_cluster::{Options, TestCluster, give_to_server_user};

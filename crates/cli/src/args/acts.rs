@@ -119,9 +119,12 @@ pub(crate) struct Doctor {
         hide_possible_values = true
     )]
     pub(crate) reader: Option<Reader>,
-    /// Where the server's data directory is on this machine [default: where the server says]
+    /// Where the server's (with --standby, the standby's) data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,
+    /// Read tables and indexes from this standby of the server; all else stays the server's
+    #[arg(long, value_name = "CONNINFO", env = "LASTGOOD_STANDBY", hide_env = true)]
+    pub(crate) standby: Option<String>,
 }
 
 /// `lastgood backup`
@@ -129,7 +132,8 @@ pub(crate) struct Doctor {
 #[command(
     after_help = "Examples:\n  lastgood backup shop\n  lastgood backup shop --label 'before the migration'\n  \
     lastgood backup 'host=/run/postgresql' --repository /srv/backups --key-file shop.key\n  \
-    lastgood backup shop --reader sql"
+    lastgood backup shop --reader sql\n  \
+    lastgood backup shop --standby 'host=/run/postgresql'"
 )]
 pub(crate) struct Backup {
     /// A configured database or a connection string
@@ -177,9 +181,12 @@ pub(crate) struct Backup {
         hide_possible_values = true
     )]
     pub(crate) reader: Option<Reader>,
-    /// Where the server's data directory is on this machine [default: where the server says]
+    /// Where the server's (with --standby, the standby's) data directory is on this machine [default: where the server says]
     #[arg(long, value_name = "DIR", env = "LASTGOOD_DATA_DIRECTORY", hide_env = true)]
     pub(crate) data_directory: Option<PathBuf>,
+    /// Read tables and indexes from this standby of the server; all else stays the server's
+    #[arg(long, value_name = "CONNINFO", env = "LASTGOOD_STANDBY", hide_env = true)]
+    pub(crate) standby: Option<String>,
 }
 
 /// `lastgood list`

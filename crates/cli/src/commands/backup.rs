@@ -1,11 +1,15 @@
 //! `lastgood backup`: one backup of a running server, committed only when it is whole.
 
-use engine::backup::{self, ChangesBy, Increment, Options, Summary, Wanted};
+use engine::{
+    backup::{self, ChangesBy, Increment, Options, Summary, Wanted},
+    pgclient::Conninfo,
+};
 
 use crate::{
     Result,
     args::Backup,
     commands::{Run, jobs},
+    config::{Entry, parse_server},
     exit::Exit,
     output::{Outcome, Problem},
     render,
@@ -16,6 +20,7 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
     let target = run.target(args.target.as_deref())?;
     let server = target.server()?;
     let data_directory = args.data_directory.map(|path| run.current.join(path));
+    let standby = standby(args.standby.as_deref(), &target.entry)?;
     let options = Options {
         wanted: match (args.full, args.incremental) {
             (true, _) => Wanted::Full,
@@ -35,11 +40,17 @@ pub(crate) async fn run(run: &Run, args: Backup) -> Result<Outcome> {
         max_rate: args.max_rate.or(target.entry.max_rate),
         reader: args.reader.or(target.entry.reader).map(Into::into).unwrap_or_default(),
         data_directory: data_directory.or_else(|| target.entry.data_directory.clone()),
+        standby,
     };
     let opened = engine::database::open(&run.context, &target.database()?).await?;
     let summary = backup::run(&run.context, &opened, server, &options).await?;
     let text = text(&target.name, &summary);
     Ok(Outcome::new(&summary, text).but(problem(&summary)))
+}
+
+/// The standby that is meant, by flag or configuration.
+pub(crate) fn standby(given: Option<&str>, entry: &Entry) -> Result<Option<Conninfo>> {
+    given.or(entry.standby.as_deref()).map(parse_server).transpose()
 }
 
 fn text(name: &str, summary: &Summary) -> String {

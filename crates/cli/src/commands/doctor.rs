@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     Result,
     args::{Doctor, Reader, is_conninfo},
-    commands::{Run, jobs},
+    commands::{Run, backup, jobs},
     config::{self, Entry},
     exit::Exit,
     output::{Outcome, Problem},
@@ -31,7 +31,7 @@ struct Examined {
 pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
     let mut reports = Vec::new();
     let data_directory = args.data_directory.map(|path| run.current.join(path));
-    let reader = args.reader;
+    let (reader, given) = (args.reader, args.standby.as_deref());
     let word = args.target.as_deref();
     let without_repository = run.global.repository.is_none();
     let server_alone = word.is_some_and(is_conninfo) && without_repository;
@@ -43,7 +43,7 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
             None => Conninfo::parse("", &config::environment)?,
         };
         let (options, binaries) = (
-            options(&Entry::default(), reader, data_directory),
+            options(&Entry::default(), reader, data_directory, given)?,
             args.postgres.as_deref(),
         );
         let report = engine::doctor::examine(&run.context, None, Some(&server), &options, binaries).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
             let (database, server, options) = (
                 target.database()?,
                 target.server.as_ref(),
-                options(&target.entry, reader, data_directory.clone()),
+                options(&target.entry, reader, data_directory.clone(), given)?,
             );
             let report = engine::doctor::examine(&run.context, Some(&database), server, &options, binaries).await?;
             reports.push(Examined {
@@ -82,8 +82,13 @@ pub(crate) async fn run(run: &Run, args: Doctor) -> Result<Outcome> {
 }
 
 /// A backup as it would be taken without other flags: that is what is examined.
-fn options(entry: &Entry, reader: Option<Reader>, data_directory: Option<PathBuf>) -> Options {
-    Options {
+fn options(
+    entry: &Entry,
+    reader: Option<Reader>,
+    data_directory: Option<PathBuf>,
+    given: Option<&str>,
+) -> Result<Options> {
+    Ok(Options {
         wanted: engine::backup::Wanted::default(),
         rebase: false,
         difference: engine::backup::Difference::default(),
@@ -94,7 +99,8 @@ fn options(entry: &Entry, reader: Option<Reader>, data_directory: Option<PathBuf
         max_rate: entry.max_rate,
         reader: reader.or(entry.reader).map(Into::into).unwrap_or_default(),
         data_directory: data_directory.or_else(|| entry.data_directory.clone()),
-    }
+        standby: backup::standby(given, entry)?,
+    })
 }
 
 fn text(examined: &Examined) -> String {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys of a `[database.NAME]`; a test holds them equal to [`Entry`]'s fields.
-pub(crate) const KEYS: [&str; 13] = [
+pub(crate) const KEYS: [&str; 14] = [
     "repository",
     "id",
     "key",
@@ -21,6 +21,7 @@ pub(crate) const KEYS: [&str; 13] = [
     "server",
     "reader",
     "data_directory",
+    "standby",
     "jobs",
     "compress",
     "max_rate",
@@ -167,6 +168,9 @@ fn check_entry(name: &str, entry: &Entry) -> Result<(), (String, String)> {
     }
     if entry.server.as_deref().is_some_and(target::has_password) {
         return wrong("`server` holds a password", target::NO_PASSWORD);
+    }
+    if entry.standby.as_deref().is_some_and(target::has_password) {
+        return wrong("`standby` holds a password", target::NO_PASSWORD);
     }
     Ok(())
 }

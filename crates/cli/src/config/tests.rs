@@ -15,7 +15,7 @@ fn check_refused(text: &str, message: &str, hint: &str) {
 #[test]
 fn every_key_is_read_and_paths_count_from_the_file() {
     let text = "[database.shop]\nrepository = 'backups'\nid = '0123456789abcdef0123456789abcdef'\nkey = 'shop.key'\n\
-        server = 'host=/tmp'\nreader = 'sql'\ndata_directory = '/data'\njobs = 2\ncompress = 'none'\nmax_rate = '50M'\npostgres = '/pg'\n\
+        server = 'host=/tmp'\nreader = 'sql'\ndata_directory = '/data'\nstandby = 'host=db2'\njobs = 2\ncompress = 'none'\nmax_rate = '50M'\npostgres = '/pg'\n\
         scratch = '/var/tmp'\n";
     let config = read(text).unwrap();
     let entry = &config.databases["shop"];

@@ -56,6 +56,10 @@ impl Reader {
         }
         let mut now = found.to_vec();
         let parents = known.bytes(theirs).await?;
+        // A standby may lag behind the server that the parent was read from.
+        if PageHeader::parse(&parents).is_some_and(|header| header.lsn >= self.rules.begun) {
+            return Ok(false);
+        }
         for _ in 0..READ_AGAIN {
             let is_later = PageHeader::parse(&now).is_some_and(|header| header.lsn >= self.rules.begun);
             if is_later || differ_in_hints_only(&parents, &now) {

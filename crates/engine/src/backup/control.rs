@@ -37,11 +37,9 @@ pub(super) async fn read(context: &Context, source: &dyn Source) -> Result<(Vec<
 /// Whether the files are those of the server that began the backup: its checkpoint must have arrived in them.
 ///
 /// The system identifier alone says little: a standby, a clone and a restored copy all have it. None of them
-/// has a checkpoint at or after the backup's start, on its timeline, and is in production at the same time.
+/// has a checkpoint at or after the backup's start, on its timeline, and is in production at the same time. Of a standby's
+/// backup, any directory of another standby that has come as far would do: its own `pg_control` says where it is consistent.
 pub(super) fn check_begun(control: &Control, generation: u64, begun: &Started) -> Result<()> {
-    if begun.in_recovery {
-        return Err(other_server("the server that began the backup is a standby".into()));
-    }
     check_same(control, generation, begun)?;
     if control.checkpoint.redo < begun.start {
         return Err(other_server(format!(
@@ -61,20 +59,39 @@ pub(super) fn check_ended(first: &Control, last: &Control, begun: &Started) -> R
             first.checkpoint.redo, last.checkpoint.redo
         )));
     }
+    if begun.in_recovery && last.min_recovery_timeline != begun.timeline {
+        return Err(Error::Failed {
+            code: "timeline-changed",
+            what: format!(
+                "the standby went from timeline {} to {} during the backup: the server that it follows was promoted",
+                begun.timeline, last.min_recovery_timeline
+            ),
+            hint: "Run CHECKPOINT on the primary, then take the backup again.".into(),
+        });
+    }
     Ok(())
 }
 
-fn check_same(control: &Control, generation: u64, begun: &Started) -> Result<()> {
+/// Whether it is of that cluster, in the state and on the timeline of the backup.
+pub(super) fn check_same(control: &Control, generation: u64, begun: &Started) -> Result<()> {
     if control.system_identifier != generation {
         return Err(other_server(format!(
             "the data directory is of the cluster {}, the server of {generation}",
             control.system_identifier
         )));
     }
-    if control.state != State::InProduction {
+    let expected = match begun.in_recovery {
+        true => State::InArchiveRecovery,
+        false => State::InProduction,
+    };
+    if begun.in_recovery && control.state == State::InProduction {
+        return Err(promoted());
+    }
+    if control.state != expected {
         return Err(other_server(format!(
-            "the data directory's state is \"{}\", not \"in production\"",
-            state(control.state)
+            "the data directory's state is \"{}\", not \"{}\"",
+            state(control.state),
+            state(expected)
         )));
     }
     if control.checkpoint.timeline != begun.timeline {
@@ -99,11 +116,20 @@ fn state(state: State) -> &'static str {
     }
 }
 
+/// A standby's files are its own from the promotion on.
+pub(super) fn promoted() -> Error {
+    Error::Failed {
+        code: "standby-promoted",
+        what: "the standby whose files are copied was promoted, or the data directory is that of a primary".into(),
+        hint: "Take the backup again: of the server as a primary, or of another standby.".into(),
+    }
+}
+
 fn other_server(found: String) -> Error {
     Error::Failed {
         code: "other-server",
         what: format!("the data directory is not that of the server that began the backup: {found}"),
-        hint: "Give the connection string and the data directory of one and the same running primary, then take the backup again.".into(),
+        hint: "Give the connection string and the data directory of one and the same running server, then take the backup again.".into(),
     }
 }
 
@@ -123,12 +149,17 @@ mod tests {
         control
     }
 
-    fn check(change: impl Fn(&mut Control, &mut Started), expected: Option<&str>) {
-        let mut begun = Started {
+    fn begun() -> Started {
+        Started {
             start: START,
             timeline: Tli(1),
             in_recovery: false,
-        };
+            reached: START,
+        }
+    }
+
+    fn check(change: impl Fn(&mut Control, &mut Started), expected: Option<&str>) {
+        let mut begun = begun();
         let mut found = control();
         change(&mut found, &mut begun);
         let said = check_begun(&found, control().system_identifier, &begun)
@@ -156,16 +187,39 @@ mod tests {
         );
         check(|control, _| control.checkpoint.timeline = Tli(2), Some("on timeline 2"));
         check(|control, _| control.system_identifier += 1, Some("of the cluster"));
-        check(|_, begun| begun.in_recovery = true, Some("a standby"));
+    }
+
+    #[test]
+    fn of_a_standby_the_directory_must_be_in_recovery_and_stay_on_its_timeline() {
+        let standby = |control: &mut Control, begun: &mut Started| {
+            begun.in_recovery = true;
+            control.state = State::InArchiveRecovery;
+            control.min_recovery_timeline = Tli(1);
+        };
+        check(standby, None);
+        check(|_, begun| begun.in_recovery = true, Some("was promoted"));
+        let down = |control: &mut Control, begun: &mut Started| {
+            standby(control, begun);
+            control.state = State::ShutDownInRecovery;
+        };
+        check(down, Some("\"shut down in recovery\", not \"in archive recovery\""));
+        let behind = |control: &mut Control, begun: &mut Started| {
+            standby(control, begun);
+            control.checkpoint.redo = Lsn(START.0 - 8);
+        };
+        check(behind, Some("before the backup's own"));
+        let (mut begun, mut last) = (begun(), control());
+        standby(&mut last, &mut begun);
+        assert!(check_ended(&last, &last, &begun).is_ok());
+        let first = last.clone();
+        last.min_recovery_timeline = Tli(2);
+        let error = check_ended(&first, &last, &begun).unwrap_err();
+        assert!(error.to_string().contains("from timeline 1 to 2"), "{error}");
     }
 
     #[test]
     fn a_directory_that_was_exchanged_during_the_copy_is_noticed() {
-        let begun = Started {
-            start: START,
-            timeline: Tli(1),
-            in_recovery: false,
-        };
+        let begun = begun();
         let (first, mut last) = (control(), control());
         assert!(check_ended(&first, &last, &begun).is_ok());
         last.checkpoint.redo = Lsn(START.0 - 8);

@@ -1,5 +1,6 @@
 //! Whether a backup can begin, and from what. Nothing is changed here.
 
+mod beside;
 mod over_sql;
 
 use std::{
@@ -20,7 +21,9 @@ use crate::{
 };
 
 use super::{
-    Options, Reader, control,
+    Options, Reader,
+    beside::Beside,
+    control,
     walk::{Spaces, check_spaces},
 };
 
@@ -47,6 +50,8 @@ pub struct Plan {
     pub(super) control: Control,
     pub(super) spaces: Spaces,
     pub(super) owner: Owner,
+    /// The standby whose relation files are read, if it is not the server's own that are.
+    pub(super) beside: Option<Beside>,
     /// Conditions that do not prevent the backup and should be known.
     pub warnings: Vec<Check>,
 }
@@ -62,6 +67,7 @@ impl Plan {
             control,
             spaces,
             owner,
+            beside: None,
             warnings: Vec::new(),
         }
     }
@@ -90,11 +96,35 @@ pub async fn plan(context: &Context, server: &LiveServer, facts: ServerFacts, op
     if !facts.data_checksums {
         warnings.push(no_checksums());
     }
+    if let Some(standby) = &options.standby {
+        return beside::plan(context, server, facts, options, standby, warnings).await;
+    }
     if options.reader == Reader::Sql {
         return over_sql::plan(context, server, facts, options, warnings).await;
     }
-    let directory = directory(&facts, options)?;
-    let source: Arc<dyn Source> = Arc::new(local(&directory, &facts));
+    let (directory, source, control) = local(context, &facts, options).await?;
+    let spaces = spaces(&facts, &control, Some(&directory));
+    check_spaces(&*source, &spaces).map_err(refused)?;
+    let owner = crate::restore::owner_of(&directory)?;
+    Ok(Plan {
+        source,
+        facts,
+        control,
+        spaces,
+        owner,
+        beside: None,
+        warnings,
+    })
+}
+
+/// The data directory of the server that `facts` are of, as this machine has it.
+async fn local(
+    context: &Context,
+    facts: &ServerFacts,
+    options: &Options,
+) -> Result<(PathBuf, Arc<dyn Source>, Control)> {
+    let directory = directory(facts, options)?;
+    let source: Arc<dyn Source> = Arc::new(reader(&directory, facts));
     let (_, control) = control::read(context, &*source)
         .await
         .map_err(|error| not_readable(&directory, error))?;
@@ -110,21 +140,11 @@ pub async fn plan(context: &Context, server: &LiveServer, facts: ServerFacts, op
             hint: "Give the data directory of that very server with --data-directory.".into(),
         });
     }
-    let spaces = spaces(&facts, &control, Some(&directory));
-    check_spaces(&*source, &spaces).map_err(refused)?;
-    let owner = crate::restore::owner_of(&directory)?;
-    Ok(Plan {
-        source,
-        facts,
-        control,
-        spaces,
-        owner,
-        warnings,
-    })
+    Ok((directory, source, control))
 }
 
 /// The data directory, read so that what the server reads again and again stays in memory.
-fn local(directory: &Path, facts: &ServerFacts) -> LocalDirectory {
+fn reader(directory: &Path, facts: &ServerFacts) -> LocalDirectory {
     let memory = rustix::system::sysinfo();
     let memory = (memory.totalram as u64).saturating_mul(memory.mem_unit.into());
     let source = LocalDirectory::new(directory.into());
@@ -188,28 +208,24 @@ pub(crate) fn judge(facts: &ServerFacts, reader: Reader) -> Vec<Check> {
         }
     };
     check(
-        facts.in_recovery,
-        false,
-        "standby",
-        "the server is a standby; backups from standbys come with a later version".into(),
-        "Give the connection string of the primary.".into(),
-    );
-    check(
         !facts.fsync,
         false,
         "fsync-off",
         "the server runs with fsync=off: after a power cut its files are not what it says".into(),
         "Set `fsync = on`, reload, run a CHECKPOINT, then take the backup.".into(),
     );
+    // What a standby itself would do as a primary says nothing about the WAL that it replays; of that, it tells when the
+    // backup begins and ends.
+    let writes = !facts.in_recovery;
     check(
-        !facts.full_page_writes,
+        writes && !facts.full_page_writes,
         false,
         "full-page-writes-off",
         "the server runs with full_page_writes=off: pages torn during the copy could not be mended".into(),
         "Set `full_page_writes = on` and reload.".into(),
     );
     check(
-        facts.wal_level == "minimal",
+        writes && facts.wal_level == "minimal",
         false,
         "wal-level-minimal",
         "wal_level is minimal: the WAL does not hold what a backup needs".into(),

@@ -32,9 +32,10 @@ use super::{
     facts::{Parts, manifest},
     packer::Place,
     read::{PageError, Rules},
+    standby,
     stored::{check_stored, check_used},
     uploads::Uploads,
-    wal::{Keeper, Kept, Stretch},
+    wal::{End, Keeper, Kept, Of, Stretch},
 };
 
 /// One run.
@@ -82,7 +83,7 @@ impl Work<'_> {
         let (_, first) = control::read(context, &*self.plan.source).await?;
         control::check_begun(&first, self.plan.facts.system_identifier, &begun)?;
         self.history(begun.timeline).await?;
-        let stretch = self.stretch(begun.start, begun.timeline);
+        let stretch = self.stretch(&begun);
         let feed = reserved.stream(stretch.from(), begun.timeline).await?;
         let (stop_wal, wal_done) = self.keep_wal(stretch, feed)?;
 
@@ -90,15 +91,28 @@ impl Work<'_> {
             .base
             .known(context, self.opened, &self.plan.facts, &begun, self.doubt)
             .await?;
+        // Pages that are taken unread may hold changes up to the parent's end: the backup must not end before.
+        let not_before = self.base.manifest().filter(|_| matches!(known, Some(Ok(_))));
+        let not_before = not_before.map(|parent| Lsn(parent.facts.stop.lsn.0));
+        let following = match &self.plan.beside {
+            None => None,
+            Some(beside) => {
+                let still_good = || still_good(&*running, &wal_done);
+                Some((beside, beside.catch_up(context, &begun, &still_good).await?))
+            }
+        };
         context.step("copy", "copying files");
         let (assembler, uploads, why) = self.copy(&*running, begun.start, &wal_done, known).await?;
+        if let Some((beside, since)) = &following {
+            beside.check_still(context, &begun, since).await?;
+        }
         let (control, last) = control::read(context, &*self.plan.source).await?;
         control::check_ended(&first, &last, &begun)?;
         context.step("stop", "asking the server to end the backup");
         let stopped = running.stop().await?;
 
         context.step("wal", "waiting for the last WAL");
-        let _ = stop_wal.send(stopped.stop).await;
+        let _ = stop_wal.send(standby::end(&begun, &stopped, &last, not_before)?).await;
         let kept = wal_done.recv().await.unwrap_or_else(|_| Err(died()))?;
         let packs = uploads.finish().await?;
         let assembled = assembler.finish().await?;
@@ -113,16 +127,7 @@ impl Work<'_> {
         let stored = packs.iter().map(|pack| u64::from(pack.size)).sum::<u64>() + assembled.stored();
         let kept_files = kept_files(control, &stopped);
         let manifest = self
-            .manifest(
-                &begun,
-                &stopped,
-                kept.record,
-                stored,
-                packs,
-                assembled,
-                kept_files,
-                increment.clone(),
-            )
+            .manifest(&begun, kept, stored, packs, assembled, kept_files, increment.clone())
             .await?;
         check_used(&self.opened.repository, &manifest.needed).await?;
         let finished = manifest.seal(&self.opened.repository, &self.session)?;
@@ -151,15 +156,19 @@ impl Work<'_> {
         })
     }
 
-    fn stretch(&self, start: Lsn, timeline: pgformat::Tli) -> Stretch {
+    fn stretch(&self, begun: &Started) -> Stretch {
         let facts = &self.plan.facts;
         Stretch {
             generation: facts.system_identifier,
-            timeline,
+            timeline: begun.timeline,
             segment_size: facts.wal_segment_size,
             wal_block_size: facts.wal_block_size,
             major: facts.major,
-            start,
+            start: begun.start,
+            of: match begun.in_recovery {
+                true => Of::Standby,
+                false => Of::Primary,
+            },
         }
     }
 
@@ -245,12 +254,7 @@ impl Work<'_> {
         let map = MapWriter::new(&repository, &self.session, self.id)?;
         let parents = self.base.manifest().map(|parent| parent.needed.sources.clone());
         let mut assembler = Assembler::new(table, map, Sources::new(self.id), parents, facts.block_size);
-        // A server that went away during the copy took the backup with it.
-        let still_good = || match wal.try_recv() {
-            Ok(ended) => Err(ended.err().unwrap_or_else(died)),
-            Err(_) if !running.is_alive() => Err(session_lost()),
-            Err(_) => Ok(()),
-        };
+        let still_good = || still_good(running, wal);
         copy.run(&mut assembler, &still_good).await?;
         still_good()?;
         Ok((assembler, uploads, why))
@@ -260,8 +264,7 @@ impl Work<'_> {
     async fn manifest(
         &self,
         begun: &Started,
-        stopped: &Stopped,
-        record: Lsn,
+        ended: Kept,
         stored: u64,
         packs: Vec<ObjectRef>,
         assembled: Assembled,
@@ -291,8 +294,8 @@ impl Work<'_> {
             stopped: self.context.runtime.clock.now_micros(),
             plan: self.plan,
             begun,
-            stop: stopped.stop,
-            record,
+            stop: ended.end,
+            record: ended.record,
             history,
             stored,
             packs,
@@ -371,7 +374,16 @@ fn kept_files(control: Vec<u8>, stopped: &Stopped) -> Vec<KeptFile> {
     files
 }
 
-type WalJob = (async_channel::Sender<Lsn>, async_channel::Receiver<Result<Kept>>);
+/// A server that goes away during the copy takes the backup with it.
+fn still_good(running: &dyn RunningBackup, wal: &async_channel::Receiver<Result<Kept>>) -> Result<()> {
+    match wal.try_recv() {
+        Ok(ended) => Err(ended.err().unwrap_or_else(died)),
+        Err(_) if !running.is_alive() => Err(session_lost()),
+        Err(_) => Ok(()),
+    }
+}
+
+type WalJob = (async_channel::Sender<End>, async_channel::Receiver<Result<Kept>>);
 
 fn session_lost() -> Error {
     Error::Failed {

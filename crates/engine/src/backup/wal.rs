@@ -3,6 +3,12 @@
 //! Every record is walked and its CRC checked on the way, so that where the backup's end record begins is known
 //! from the WAL itself, and a server that sends damaged WAL is noticed now and not on the day of the restore.
 
+mod ending;
+#[cfg(test)]
+mod tests;
+
+pub(super) use ending::End;
+
 use std::time::Duration;
 
 use futures::{FutureExt, pin_mut, select_biased};
@@ -24,6 +30,7 @@ use crate::{
 };
 
 use super::walk::tablespace_made;
+use ending::Passed;
 
 /// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
 const RUN_BYTES: usize = 4 << 20;
@@ -44,12 +51,25 @@ pub(super) struct Stretch {
     pub(super) major: Major,
     /// Where the backup begins: the start of a record.
     pub(super) start: Lsn,
+    /// Whose WAL it is.
+    pub(super) of: Of,
+}
+
+/// Who was asked for the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Primary,
+    Standby,
 }
 
 impl Stretch {
     /// Streaming begins with the segment, so that the chain of runs does too.
     pub(super) fn from(&self) -> Lsn {
         Lsn(self.start.0 - self.segment_size.offset_of(self.start))
+    }
+
+    fn geometry(&self) -> Result<Geometry> {
+        Geometry::new(self.segment_size, self.wal_block_size).map_err(odd_wal)
     }
 }
 
@@ -58,6 +78,8 @@ impl Stretch {
 pub(super) struct Kept {
     /// Where the record begins that ends the backup.
     pub(super) record: Lsn,
+    /// Where that record ends.
+    pub(super) end: Lsn,
     /// Bytes of WAL.
     pub(super) bytes: u64,
 }
@@ -79,6 +101,8 @@ pub(super) struct Keeper {
     /// Whether what lies before the backup's start is durable: who looks for changes waits for that.
     is_begun: bool,
     end_record: Option<Lsn>,
+    /// What was passed of a standby's WAL.
+    passed: Option<Passed>,
     kept: Kept,
 }
 
@@ -90,13 +114,13 @@ impl Keeper {
         stretch: Stretch,
         feed: Box<dyn WalFeed>,
     ) -> Result<Keeper> {
-        let geometry = Geometry::new(stretch.segment_size, stretch.wal_block_size).map_err(odd_wal)?;
-        let walker = Walker::new(geometry, stretch.start).map_err(odd_wal)?;
+        let walker = Walker::new(stretch.geometry()?, stretch.start).map_err(odd_wal)?;
         let walker = walker.of_major(stretch.major).of_system(stretch.generation);
         let from = stretch.from();
         let stretch_start = stretch.start;
         let kept = Kept {
             record: Lsn(0),
+            end: Lsn(0),
             bytes: 0,
         };
         let stream = WalStream::new(stretch.generation, stretch.timeline.0, stretch.segment_size.bytes())?;
@@ -115,12 +139,13 @@ impl Keeper {
             received: from,
             is_begun: from >= stretch_start,
             end_record: None,
+            passed: (stretch.of == Of::Standby).then(Passed::default),
             kept,
         })
     }
 
     /// Runs until everything before the position that comes through `stop` is durable.
-    pub(super) async fn run(mut self, stop: async_channel::Receiver<Lsn>) -> Result<Kept> {
+    pub(super) async fn run(mut self, stop: async_channel::Receiver<End>) -> Result<Kept> {
         let clock = self.context.runtime.clock.clone();
         let mut end = None;
         // Only what brings us nearer to the end renews it: a server that sends keepalives for ever does not.
@@ -128,11 +153,10 @@ impl Keeper {
         loop {
             self.context.stop.check()?;
             if let Some(end) = end
-                && self.received >= end
+                && self.has_all(end)
             {
                 self.seal().await?;
-                let record = self.end_record.ok_or_else(|| no_end_record(self.stretch.start, end))?;
-                return Ok(Kept { record, ..self.kept });
+                return self.ended(end).await;
             }
             if self.received > advanced.0 || end.is_none() {
                 advanced = (self.received, clock.monotonic());
@@ -141,7 +165,7 @@ impl Keeper {
             if let Some(end) = end
                 && waited >= PATIENCE
             {
-                return Err(too_slow(self.received, end));
+                return Err(too_slow(self.received, end.position()));
             }
             let patience = clock.sleep(PATIENCE.saturating_sub(waited)).fuse();
             let event = {
@@ -160,13 +184,37 @@ impl Keeper {
         }
     }
 
-    async fn take(&mut self, event: WalEvent, end: Option<Lsn>) -> Result<()> {
+    /// Whether everything that the backup needs has come.
+    fn has_all(&self, end: End) -> bool {
+        self.received >= end.position()
+            && self
+                .passed
+                .as_ref()
+                .is_none_or(|passed| passed.has_reached(end, self.received))
+    }
+
+    /// Finds the record that ends the backup. All WAL up to there is durable.
+    async fn ended(self, end: End) -> Result<Kept> {
+        let (repository, stretch) = (self.repository, self.stretch);
+        let found = match self.passed {
+            None => self.end_record.map(|record| (record, end.position())),
+            Some(passed) => passed.find(&repository, self.stream, &stretch, end).await?,
+        };
+        let (record, end) = found.ok_or_else(|| no_end_record(stretch.start, end.position()))?;
+        Ok(Kept {
+            record,
+            end,
+            ..self.kept
+        })
+    }
+
+    async fn take(&mut self, event: WalEvent, end: Option<End>) -> Result<()> {
         match event {
             WalEvent::Keepalive { .. } => Ok(()),
             WalEvent::EndOfTimeline { .. } => Err(Error::Failed {
                 code: "timeline-ended",
                 what: format!(
-                    "timeline {} ended while the backup ran: the server was promoted",
+                    "timeline {} ended while the backup ran: the server, or the one that it follows, was promoted",
                     self.stretch.timeline
                 ),
                 hint: "Take the backup again.".into(),
@@ -208,8 +256,8 @@ impl Keeper {
     }
 
     /// Walks the records. After the backup's end nothing is asked of them any more: the server goes on.
-    fn walk(&mut self, start: Lsn, bytes: &[u8], end: Option<Lsn>) -> Result<()> {
-        if end.is_some_and(|end| self.walker.position() >= end) {
+    fn walk(&mut self, start: Lsn, bytes: &[u8], end: Option<End>) -> Result<()> {
+        if end.is_some_and(|end| self.walker.position() >= end.position() && self.has_all(end)) {
             return Ok(());
         }
         let before = usize::try_from(self.stretch.start.bytes_since(start)).unwrap_or(usize::MAX);
@@ -217,12 +265,17 @@ impl Keeper {
             return Ok(());
         };
         let (begun, found, mut made) = (self.stretch.start, &mut self.end_record, None);
+        let passed = &mut self.passed;
         self.walker
             .feed(bytes, |record| {
-                if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) {
-                    found.get_or_insert(record.lsn);
+                match passed {
+                    Some(passed) => passed.record(&record),
+                    None if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) => {
+                        found.get_or_insert(record.lsn);
+                    }
+                    None => {}
                 }
-                if end.is_none_or(|end| record.lsn < end) {
+                if end.is_none_or(|end| record.lsn < end.position()) {
                     made = made.take().or_else(|| tablespace_of(&record));
                 }
             })
@@ -281,7 +334,7 @@ fn tablespace_of(record: &Record<'_>) -> Option<String> {
 
 /// The position at which to stop, once; after that, never again. Who starts us drops the channel only when
 /// the backup failed.
-async fn next_stop(stop: &async_channel::Receiver<Lsn>, known: Option<Lsn>) -> Result<Lsn> {
+async fn next_stop(stop: &async_channel::Receiver<End>, known: Option<End>) -> Result<End> {
     if known.is_some() {
         return futures::future::pending().await;
     }
@@ -301,107 +354,18 @@ fn no_end_record(start: Lsn, end: Lsn) -> Error {
 }
 
 fn too_slow(received: Lsn, end: Lsn) -> Error {
+    if received >= end {
+        return Error::Failed {
+            code: "standby-idle",
+            what: format!(
+                "the standby's last restartpoint is at the checkpoint before {end}, and nothing was written after it: a recovery would have nothing to replay"
+            ),
+            hint: "Run CHECKPOINT on the primary, then take the backup again.".into(),
+        };
+    }
     Error::Failed {
         code: "wal-late",
         what: format!("the server sent WAL only up to {received}; the backup needs it up to {end}"),
         hint: "Check the server's log for its WAL sender, then take the backup again.".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use repo::{keys::Unlock, store::Location};
-
-    use super::*;
-    use crate::{
-        database,
-        event::{Event, Observer, Stop},
-    };
-
-    const MIB: u64 = 1 << 20;
-    const SEGMENT: u64 = 16 * MIB;
-
-    struct Deaf;
-
-    impl Observer for Deaf {
-        fn event(&self, _: Event) {}
-    }
-
-    /// The bytes of one server, a MiB at a time. A real one shares the backup's segment with its clone only as a standby.
-    struct Sends(Vec<u8>, u64);
-
-    #[async_trait::async_trait]
-    impl WalFeed for Sends {
-        async fn next(&mut self) -> Result<WalEvent> {
-            let (start, end) = (self.1, self.1 + MIB);
-            let Some(bytes) = self.0.get(start as usize..end as usize) else {
-                return Err(Error::Interrupted);
-            };
-            self.1 = end;
-            Ok(WalEvent::Data {
-                start: Lsn(SEGMENT + start),
-                bytes: Bytes::copy_from_slice(bytes),
-                server_end: Lsn(SEGMENT + end),
-                sent_micros: 0,
-            })
-        }
-        fn acknowledge(&mut self, _: Lsn) {}
-        async fn heartbeat(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Others have stored runs of 1 and 5 MiB, with other bytes from `differs` on; how the keeper ends.
-    async fn kept_beside(differs: u64) -> Result<Kept> {
-        let folder = tempfile::tempdir().unwrap();
-        let context = Context {
-            runtime: testkit::host::runtime(),
-            observer: Arc::new(Deaf),
-            stop: Stop::default(),
-        };
-        let location = Location::parse(folder.path().to_str().unwrap(), std::path::Path::new("/")).unwrap();
-        let (_, unlock) = Unlock::generate("shop");
-        crate::init::run(&context, &location, "shop", &unlock).await.unwrap();
-        let store = location.database("shop", false).unwrap();
-        let opened = database::open_store(&context, store, &unlock).await.unwrap();
-        let (repository, session) = (opened.repository.clone(), opened.begin_session().await.unwrap());
-
-        let sent: Vec<u8> = (0..8 * MIB).map(|at| (at / 1000) as u8).collect();
-        let mut stored = sent.clone();
-        stored[differs as usize..].fill(0xFF);
-        let stream = WalStream::new(7, 1, SEGMENT).unwrap();
-        for (from, to) in [(0, MIB), (MIB, 6 * MIB)] {
-            let bytes = &stored[from as usize..to as usize];
-            append_run(&repository, &session, &stream, SEGMENT + from, bytes)
-                .await
-                .unwrap();
-        }
-        let stretch = Stretch {
-            generation: 7,
-            timeline: Tli(1),
-            segment_size: SegmentSize::new(SEGMENT).unwrap(),
-            wal_block_size: 8192,
-            major: Major::V15,
-            // Behind all that comes: what is kept is not walked here.
-            start: Lsn(SEGMENT + 12 * MIB),
-        };
-        let keeper = Keeper::new(context, repository, session, stretch, Box::new(Sends(sent, 0)))?;
-        let (_stop, stopped) = async_channel::bounded(1);
-        keeper.run(stopped).await
-    }
-
-    #[tokio::test]
-    async fn what_another_server_stored_further_is_not_taken_into_the_backup() {
-        let kept = kept_beside(5 * MIB).await;
-        let Err(Error::Repository(error @ repo::Error::TwoServers { .. })) = kept else {
-            panic!("{kept:?}")
-        };
-        assert!(error.to_string().ends_with("from 0/1500000 on"), "{error}");
-        // The same WAL is no conflict: the feed's end is what ends it.
-        let kept = kept_beside(6 * MIB).await;
-        assert!(matches!(kept, Err(Error::Interrupted)), "{kept:?}");
     }
 }

@@ -84,6 +84,8 @@ fn settings(root: &Path, plan: &Plan) -> Vec<u8> {
         "archive_cleanup_command = ''".into(),
         "primary_conninfo = ''".into(),
         "primary_slot_name = ''".into(),
+        // A standby that lags on purpose would lag here too.
+        "recovery_min_apply_delay = 0".into(),
         // Nobody gets in before the target is reached.
         "hot_standby = off".into(),
         // A copy must not archive into its source's archive.

@@ -88,6 +88,11 @@ impl LiveServer {
         Ok(reader)
     }
 
+    /// A session with the server that was looked at.
+    pub(crate) async fn session(&self) -> Result<Session> {
+        Ok(Session::connect(self.conninfo()).await?)
+    }
+
     /// One more, to the very server that the others read from.
     pub(super) async fn file_session(&self) -> Result<FileSession> {
         let session = FileSession::connect(self.conninfo()).await?;

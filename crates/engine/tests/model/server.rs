@@ -209,6 +209,7 @@ impl RunningBackup for Running {
             start: self.start,
             timeline: self.timeline,
             in_recovery: false,
+            reached: self.start,
         }
     }
 

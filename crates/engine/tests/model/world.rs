@@ -92,6 +92,7 @@ impl World {
             max_rate: None,
             reader: engine::backup::Reader::Local,
             data_directory: None,
+            standby: None,
         };
         let server = self.cluster.server(&process.runtime());
         backup::run_with(&context, &opened, &server, self.cluster.plan(), &options).await

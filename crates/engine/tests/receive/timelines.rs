@@ -1,10 +1,10 @@
 //! Promotions are followed, and who was left behind is not listened to.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, time::Duration};
 
 use pgclient::Conninfo;
 use pgformat::Major;
-use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test};
+use testkit::clusters::{TestCluster, caught_up, majors_to_test, standby_of};
 
 use engine::{
     Error,
@@ -18,33 +18,6 @@ use crate::{
     },
     world::World,
 };
-
-/// A standby of `primary`, from its files as they are when it is down; both started.
-async fn standby_of(primary: &mut TestCluster, major: Major, to: &Path) -> TestCluster {
-    primary.stop().await;
-    let copied = Command::new("cp").arg("-a").arg(primary.data_dir()).arg(to).status();
-    assert!(copied.unwrap().success());
-    primary.start().await;
-    let configuration = to.join("postgresql.auto.conf");
-    let mut text = fs::read_to_string(&configuration).unwrap_or_default();
-    text.push_str(&format!("primary_conninfo = '{}'\n", primary.conninfo_text()));
-    fs::write(&configuration, text).unwrap();
-    fs::write(to.join("standby.signal"), "").unwrap();
-    give_to_server_user(to);
-    let mut standby = TestCluster::on(major, to);
-    standby.start().await;
-    standby
-}
-
-/// Waits until the standby has everything that the primary had written.
-async fn caught_up(primary: &TestCluster, standby: &TestCluster) {
-    let end = value(primary, "SELECT pg_current_wal_flush_lsn()").await;
-    let question = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'");
-    until("the standby has caught up", || async {
-        value(standby, &question).await == "true"
-    })
-    .await;
-}
 
 async fn promote(standby: &TestCluster) {
     sql(standby, "SELECT pg_promote()").await;
@@ -80,7 +53,7 @@ async fn a_standby_that_is_promoted_is_followed_to_its_new_timeline() {
     for major in majors_to_test() {
         let mut primary = TestCluster::new(major, keeping()).await;
         let world = World::new().await;
-        let standby = standby_of(&mut primary, major, &world.target("standby")).await;
+        let standby = standby_of(&mut primary, &world.target("standby")).await;
         let receiving = Receiving::start(&world, standby.conninfo(), slot()).await;
         write_wal(&primary, 20).await;
         let old = stream_of(&primary, 1).await;
@@ -101,7 +74,7 @@ async fn a_standby_is_not_asked_whether_more_was_written() {
     let mut primary = TestCluster::new(Major::V15, keeping()).await;
     let world = World::new().await;
     let stream = stream_of(&primary, 1).await;
-    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let standby = standby_of(&mut primary, &world.target("standby")).await;
     let marked = || async {
         let opened = world.open().await;
         newest_mark(&opened.repository, &stream).await.unwrap().is_some()
@@ -137,7 +110,7 @@ fn both(first: &TestCluster, second: &TestCluster) -> Conninfo {
 async fn the_next_server_takes_over_and_the_old_primary_is_refused() {
     let mut primary = TestCluster::new(Major::V15, keeping()).await;
     let world = World::new().await;
-    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let standby = standby_of(&mut primary, &world.target("standby")).await;
     let old = stream_of(&primary, 1).await;
     let receiving = Receiving::start(&world, both(&primary, &standby), slot()).await;
     write_wal(&primary, 10).await;
@@ -168,7 +141,7 @@ async fn the_next_server_takes_over_and_the_old_primary_is_refused() {
 async fn an_old_timeline_is_received_to_its_end_before_the_new_one() {
     let mut primary = TestCluster::new(Major::V15, keeping()).await;
     let world = World::new().await;
-    let standby = standby_of(&mut primary, Major::V15, &world.target("standby")).await;
+    let standby = standby_of(&mut primary, &world.target("standby")).await;
     let old = stream_of(&primary, 1).await;
     let receiving = Receiving::start(&world, primary.conninfo(), slot()).await;
     write_wal(&primary, 3).await;

@@ -53,6 +53,7 @@ pub(crate) fn over_sql() -> Options {
         max_rate: None,
         reader: Reader::Sql,
         data_directory: None,
+        standby: None,
     }
 }
 

@@ -63,19 +63,6 @@ async fn an_unreachable_server_is_named() {
     assert!(error.hint().unwrap().contains("PostgreSQL runs"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_refused() {
-    let mut source = TestCluster::new(Major::V15, durable()).await;
-    source.stop().await;
-    std::fs::write(source.data_dir().join("standby.signal"), "").unwrap();
-    testkit::clusters::give_to_server_user(source.data_dir());
-    source.start().await;
-    let world = World::new().await;
-    let (code, what, hint) = refusal(refused(&world, &source.conninfo(), &world.options(&source)).await);
-    assert_eq!(code, "standby");
-    assert!(what.contains("standby") && hint.contains("primary"), "{what} {hint}");
-}
-
 /// Each refusal names the grant; running just that leads to the next one, and at last to a backup.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_missing_right_is_named_with_the_sql_that_gives_it() {

@@ -188,6 +188,7 @@ impl RunningBackup for Running {
             start: self.start,
             timeline: Tli(1),
             in_recovery: false,
+            reached: self.start,
         }
     }
 

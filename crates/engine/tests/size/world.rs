@@ -134,6 +134,7 @@ impl World {
             max_rate: None,
             reader: engine::backup::Reader::Local,
             data_directory: None,
+            standby: None,
         };
         backup::run_with(&self.context, &opened, &server, plan, &options)
             .await

@@ -96,6 +96,7 @@ impl World {
             max_rate: None,
             reader: engine::backup::Reader::Local,
             data_directory: Some(cluster.data_dir().to_path_buf()),
+            standby: None,
         }
     }
 

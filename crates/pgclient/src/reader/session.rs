@@ -34,7 +34,9 @@ const READ: &str = "SELECT pg_catalog.pg_read_binary_file( \
      pg_catalog.convert_from($1, pg_catalog.getdatabaseencoding()), $2, $3, true)";
 const LINK: &str =
     "SELECT pg_catalog.convert_to(pg_catalog.pg_tablespace_location($1), pg_catalog.getdatabaseencoding())";
-const FLUSHED: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text";
+const FLUSHED: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
+     THEN coalesce(greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()), '0/0') \
+     ELSE pg_catalog.pg_current_wal_flush_lsn() END::text";
 const MODE: &str = "SELECT pg_catalog.current_setting('data_directory_mode')";
 
 /// `undefined_file`: no such file or directory.
@@ -159,7 +161,8 @@ impl FileSession {
         }
     }
 
-    /// How far the server's WAL is durable there; what is before it can be read from `pg_wal`.
+    /// How far the server's WAL is durable there, on a standby received or replayed; what is before it can be read from
+    /// `pg_wal`.
     pub async fn flushed(&self) -> Result<Lsn> {
         let doing = "ask how far WAL is written";
         let row = self.within(doing, self.session.query_one(doing, FLUSHED, &[])).await?;

@@ -28,6 +28,14 @@ const DEAD: u32 = 3;
 /// `HEAP_XMAX_COMMITTED`, `HEAP_XMAX_INVALID`.
 const INFOMASK_HIGH: usize = 21;
 const INFOMASK_HINTS: u8 = 0x0F;
+/// `t_field3` of a heap tuple's header: the number of the command in its transaction, which means nothing to any other, and
+/// which WAL does not tell. A standby has another there.
+const COMMAND: std::ops::Range<usize> = 8..12;
+/// The low byte of `t_infomask`, and its bit that says of what kind that number is: `HEAP_COMBOCID`.
+const INFOMASK_LOW: usize = 20;
+const COMBINED: u8 = 0x20;
+/// Tuples begin at multiples of that (`MAXALIGN`). What lies between two is what was there before.
+const ALIGNED: usize = 8;
 /// Bytes of a heap tuple's header.
 const TUPLE_HEADER: usize = 23;
 /// Bytes of the special space of B-tree, hash and GiST pages. All three have their flags in its byte 12, and B-tree a cycle
@@ -48,8 +56,8 @@ const SPGIST_META: u8 = 1;
 /// eight pages and how much.
 const SPGIST_ROOM: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8 * 8;
 
-/// Whether `now` is `before` but for hints, and what lies in the hole between line pointers and tuples. Pages that are none
-/// are compared byte by byte.
+/// Whether `now` is `before` but for hints, and for what no WAL tells and nobody reads: the hole between line pointers and tuples,
+/// the bytes between tuples, and the numbers of commands. Pages that are none are compared byte by byte.
 ///
 /// An empty page without an LSN is as good as the zeroes that it was made of: whoever made it failed before he wrote WAL about
 /// it, and after a crash there would be zeroes.
@@ -120,11 +128,18 @@ fn line(masked: &mut [u8], at: usize, is_heap: bool) -> Option<()> {
     if is_heap {
         let tuple = offset as usize..(offset + length) as usize;
         if flags == NORMAL && tuple.len() >= TUPLE_HEADER {
-            *masked.get_mut(tuple)?.get_mut(INFOMASK_HIGH)? &= !INFOMASK_HINTS;
+            let tuple = masked.get_mut(tuple)?;
+            tuple[COMMAND].fill(0);
+            tuple[INFOMASK_LOW] &= !COMBINED;
+            tuple[INFOMASK_HIGH] &= !INFOMASK_HINTS;
         }
     } else if flags == DEAD && length > 0 {
         let normal = value & !(3 << 15) | NORMAL << 15;
         pointer.copy_from_slice(&normal.to_le_bytes());
+    }
+    let end = (offset + length) as usize;
+    if length > 0 && end.next_multiple_of(ALIGNED) <= masked.len() {
+        masked[end..end.next_multiple_of(ALIGNED)].fill(0);
     }
     Some(())
 }
@@ -162,6 +177,17 @@ mod tests {
         assert!(changed(0, |page| page[tuple + INFOMASK_HIGH] ^= 0x0F));
         assert!(!changed(0, |page| page[tuple + INFOMASK_HIGH] ^= 0x10));
         assert!(!changed(0, |page| page[tuple + 30] ^= 1));
+        assert!(changed(0, |page| page[tuple + 8..tuple + 12].fill(7)), "its command");
+        assert!(
+            changed(0, |page| page[tuple + INFOMASK_LOW] ^= 0x20),
+            "and of which kind it is"
+        );
+        assert!(
+            !changed(0, |page| page[tuple + INFOMASK_LOW] ^= 0x40),
+            "how it is locked"
+        );
+        assert!(!changed(0, |page| page[tuple + 7] ^= 1), "who deleted it");
+        assert!(!changed(0, |page| page[tuple + 12] ^= 1), "what came after it");
         assert!(changed(0, |page| page[FLAGS] ^= 3));
         assert!(
             !changed(0, |page| page[FLAGS] ^= 4),

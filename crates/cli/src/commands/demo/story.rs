@@ -166,6 +166,7 @@ async fn back_up(run: &Run, opened: &Opened, server: &Conninfo, label: &str) -> 
         max_rate: None,
         reader: backup::Reader::Local,
         data_directory: None,
+        standby: None,
     };
     Ok(backup::run(&run.context, opened, server, &options).await?)
 }

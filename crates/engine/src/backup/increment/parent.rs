@@ -144,7 +144,15 @@ async fn wal_between(
         // Its pages are of any time until it ended: also of one that the server, which may have left that timeline in
         // between, never saw.
         let stop = parent.stop;
-        if !timelines.contains(tip, stop.timeline, stop.lsn.0) || stop.lsn.0 > begun.start.0 {
+        // A standby may be asked for a start before that end; its backup then ends behind it, where it has that WAL.
+        if begun.in_recovery && stop.lsn.0 > begun.reached.0 {
+            let what = format!(
+                "the backup before it ended at {}, and the standby has WAL only up to {}",
+                stop.lsn, begun.reached
+            );
+            return Ok(Err(what));
+        }
+        if !timelines.contains(tip, stop.timeline, stop.lsn.0) || stop.lsn.0 > begun.reached.0 {
             let what = format!(
                 "the backup before it ended at {} on timeline {}, which is not in the past of the server's timeline {tip}",
                 stop.lsn, stop.timeline

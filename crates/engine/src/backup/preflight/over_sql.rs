@@ -27,29 +27,7 @@ const USER: &str = "postgres";
 /// Conditions beside those that hold for every reader.
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Check> {
     let mut checks = Vec::new();
-    let rights = &facts.rights;
-    let missing = match (rights.backup, rights.read_files) {
-        (true, true) => None,
-        (false, true) => Some("start a backup"),
-        (true, false) => Some("read the server's files"),
-        (false, false) => Some("start a backup and read the server's files"),
-    };
-    if let Some(missing) = missing {
-        checks.push(Check {
-            code: if rights.backup {
-                "no-file-right"
-            } else {
-                "no-backup-right"
-            },
-            what: format!("the role {} may not {missing}", rights.role),
-            mend: format!(
-                "As a superuser, in the database {}: {}",
-                rights.database,
-                grants_for_reader(facts.major, &rights.role)
-            ),
-            bearable: false,
-        });
-    }
+    checks.extend(missing_rights(facts));
     if facts.wal_keep_mebibytes == 0 {
         checks.push(Check {
             code: "wal-not-reserved",
@@ -59,6 +37,31 @@ pub(super) fn judge(facts: &ServerFacts) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// What the role must be granted to begin a backup and read files.
+pub(super) fn missing_rights(facts: &ServerFacts) -> Option<Check> {
+    let rights = &facts.rights;
+    let missing = match (rights.backup, rights.read_files) {
+        (true, true) => return None,
+        (false, true) => "start a backup",
+        (true, false) => "read the server's files",
+        (false, false) => "start a backup and read the server's files",
+    };
+    Some(Check {
+        code: if rights.backup {
+            "no-file-right"
+        } else {
+            "no-backup-right"
+        },
+        what: format!("the role {} may not {missing}", rights.role),
+        mend: format!(
+            "As a superuser, in the database {}: {}",
+            rights.database,
+            grants_for_reader(facts.major, &rights.role)
+        ),
+        bearable: false,
+    })
 }
 
 /// Opens the readers and looks at the data directory through them.
@@ -88,23 +91,28 @@ pub(super) async fn plan(
         version_directory,
     };
     check_spaces(&*source, &spaces).map_err(refused)?;
-    let owner = Owner {
-        user: USER.into(),
-        group: USER.into(),
-    };
     Ok(Plan {
         source,
         facts,
         control,
         spaces,
-        owner,
+        owner: owner(),
+        beside: None,
         warnings,
     })
 }
 
+/// Whose the files are, as far as is known.
+pub(super) fn owner() -> Owner {
+    Owner {
+        user: USER.into(),
+        group: USER.into(),
+    }
+}
+
 /// Tablespaces inside the data directory. Where that is, the role may not know; but a directory in it with the end of a
 /// tablespace's path and with the cluster's own folder is that tablespace.
-fn inside(source: &dyn Source, facts: &ServerFacts, version_directory: &str) -> Result<Vec<Vec<u8>>> {
+pub(super) fn inside(source: &dyn Source, facts: &ServerFacts, version_directory: &str) -> Result<Vec<Vec<u8>>> {
     let mut found = Vec::new();
     for space in &facts.tablespaces {
         let mut end = space.location.strip_prefix('/');

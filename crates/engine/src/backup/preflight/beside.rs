@@ -1,0 +1,166 @@
+//! Whether a standby's files can stand for its primary's.
+
+use std::{path::Path, sync::Arc};
+
+use pgclient::Conninfo;
+use pgformat::{
+    control::{Control, State},
+    relation::tablespace_version_directory,
+};
+
+use crate::{
+    Error, Result,
+    event::Context,
+    server::{LiveServer, Server, ServerFacts},
+    source::{Source, SplitDirectory, SqlDirectory},
+};
+
+use super::{
+    super::{
+        Options, Reader,
+        beside::Beside,
+        control,
+        walk::{Spaces, check_spaces},
+    },
+    Check, Plan, local, over_sql, refused, spaces,
+};
+
+/// Files of the primary that are no relations are few and small.
+const CONNECTIONS: usize = 2;
+
+/// Looks at the standby and at its primary's files; `facts` are the primary's.
+pub(super) async fn plan(
+    context: &Context,
+    server: &LiveServer,
+    facts: ServerFacts,
+    options: &Options,
+    standby: &Conninfo,
+    warnings: Vec<Check>,
+) -> Result<Plan> {
+    if facts.in_recovery {
+        return Err(refusal(
+            "no-primary",
+            "a standby is given to read files from, and the server is a standby too".into(),
+            "Give the primary's connection string beside it; or leave the second standby out, and the first is backed up alone.",
+        ));
+    }
+    if let Some(check) = over_sql::missing_rights(&facts) {
+        return Err(refusal(
+            check.code,
+            format!(
+                "{}; with a standby the primary's other files come through SQL",
+                check.what
+            ),
+            check.mend,
+        ));
+    }
+    let live = LiveServer::new(standby.clone(), context.runtime.clone());
+    let theirs = live.facts().await?;
+    judge(&facts, &theirs)?;
+    let (files, owner, found, spaces) = match options.reader {
+        Reader::Local => {
+            let (directory, files, found) = local(context, &theirs, options).await?;
+            let owner = crate::restore::owner_of(&directory)?;
+            let spaces = spaces(&facts, &found, Some(&directory));
+            (files, owner, found, spaces)
+        }
+        Reader::Sql => {
+            let files: Arc<dyn Source> = Arc::new(SqlDirectory::new(live.files(options.jobs).await?));
+            let (_, found) = control::read(context, &*files).await?;
+            let folder = tablespace_version_directory(facts.major, found.catalog_version);
+            let spaces = Spaces {
+                inside: over_sql::inside(&*files, &facts, &folder)?,
+                known: facts.tablespaces.iter().map(|space| space.oid).collect(),
+                version_directory: folder,
+            };
+            (files, over_sql::owner(), found, spaces)
+        }
+    };
+    let others: Arc<dyn Source> = Arc::new(SqlDirectory::new(server.files(CONNECTIONS).await?));
+    let (_, control) = control::read(context, &*others).await?;
+    judge_directory(&found, &control, options.data_directory.as_deref())?;
+    check_spaces(&*files, &spaces).map_err(refused)?;
+    let session = live.session().await?;
+    Ok(Plan {
+        source: Arc::new(SplitDirectory::new(files.clone(), others)),
+        facts,
+        control,
+        spaces,
+        owner,
+        beside: Some(Beside { files, session }),
+        warnings,
+    })
+}
+
+fn judge(facts: &ServerFacts, theirs: &ServerFacts) -> Result<()> {
+    if theirs.system_identifier != facts.system_identifier {
+        return Err(refusal(
+            "foreign-standby",
+            format!(
+                "the standby is of the cluster {}, the server is the cluster {}",
+                theirs.system_identifier, facts.system_identifier
+            ),
+            "Give a standby of that very primary.",
+        ));
+    }
+    if !theirs.in_recovery {
+        return Err(refusal(
+            "no-standby",
+            "the server that is given as standby is not in recovery: it was promoted, or is the primary itself".into(),
+            "Give a standby, or leave it out: the backup then reads the primary's own files.",
+        ));
+    }
+    if theirs.timeline != facts.timeline {
+        return Err(refusal(
+            "standby-timeline",
+            format!(
+                "the standby's last restartpoint is on timeline {}, the primary writes to timeline {}",
+                theirs.timeline, facts.timeline
+            ),
+            "See that the standby follows this primary; after a promotion, run CHECKPOINT on the primary and then on the standby.",
+        ));
+    }
+    if !theirs.fsync {
+        return Err(refusal(
+            "fsync-off",
+            "the standby runs with fsync=off: after a power cut its files are not what it says".into(),
+            "Set `fsync = on` there, reload, run a CHECKPOINT, then take the backup.",
+        ));
+    }
+    Ok(())
+}
+
+/// `found` is in the directory that will be read, `control` is the primary's.
+fn judge_directory(found: &Control, control: &Control, directory: Option<&Path>) -> Result<()> {
+    if found.state != State::InArchiveRecovery {
+        let whose = directory.map_or("the standby's data directory".into(), |path| path.display().to_string());
+        return Err(refusal(
+            "other-directory",
+            format!("{whose} is not that of a running standby"),
+            "With a standby, --data-directory is where the standby's files are on this machine.",
+        ));
+    }
+    if found.system_identifier != control.system_identifier {
+        return Err(refusal(
+            "other-server",
+            "the files that were read of the primary are not of the standby's cluster".into(),
+            "Name one server in each connection string.",
+        ));
+    }
+    if found.data_checksum_version != control.data_checksum_version {
+        return Err(refusal(
+            "checksums-differ",
+            "page checksums are on at one of primary and standby, and off at the other: the standby's pages would not fit the primary's pg_control".into(),
+            "Run `pg_checksums` on the one that differs while it is down, or make the standby anew.",
+        ));
+    }
+    Ok(())
+}
+
+fn refusal(code: &'static str, what: String, hint: impl Into<String>) -> Error {
+    Error::Refused {
+        code,
+        what,
+        hint: hint.into(),
+    }
+}

@@ -1,0 +1,72 @@
+//! Backups of the primary and of its standby, one on the other.
+
+use pgformat::Major;
+use testkit::clusters::{bank::RunningBank, majors_to_test};
+
+use crate::{
+    act::sql,
+    pair::{ACCOUNTS, From, Pair},
+    scene::Depth,
+};
+
+/// Of some 1500 pages of the large table alone, what a round changes and both servers write differently is far less.
+const FEW: u64 = 600;
+
+async fn each_builds_on_the_one_before(major: Major, rounds: u32) {
+    let mut pair = Pair::begin(major, &[]).await;
+    let first = pair.full(From::Primary).await;
+    let mut taken = Vec::new();
+    for round in 0..rounds {
+        let bank = RunningBank::start(&pair.scene.cluster.conninfo(), 2, ACCOUNTS, 100 + u64::from(round));
+        bank.wait_for(50).await;
+        bank.stop().await;
+        pair.change(round).await;
+        for from in [From::Standby, From::Beside, From::Primary] {
+            pair.caught_up().await;
+            let rows = pair.scene.rows().await;
+            let (summary, increment) = pair.by_wal(from).await;
+            assert!(increment.stored < FEW, "{from:?}: {increment:?}");
+            assert!(
+                summary.backup.stored < first.backup.stored / 2,
+                "{from:?}: {} of {}",
+                summary.backup.stored,
+                first.backup.stored
+            );
+            taken.push((summary.backup.id, rows));
+        }
+    }
+    for (id, rows) in taken.iter().rev().take(3) {
+        pair.scene.brings_back(id, rows, Depth::All).await;
+    }
+    assert_eq!(pair.scene.alerts().await, Vec::<String>::new());
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn increments_stay_small_whichever_server_they_are_taken_from() {
+    for major in majors_to_test() {
+        let rounds = if major == Major::V15 { 2 } else { 1 };
+        each_builds_on_the_one_before(major, rounds).await;
+    }
+}
+
+/// Commands and cursors within a transaction, whose numbers a standby does not know, and space that each fills in its own way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_primary_remembers_of_a_row_is_no_finding() {
+    let mut pair = Pair::begin(Major::V15, &[]).await;
+    sql(
+        &pair.scene.cluster,
+        "CREATE TABLE public.commands (n int, word text);
+         DO $$ BEGIN FOR i IN 1..3000 LOOP INSERT INTO public.commands VALUES (i, repeat('w', i % 13)); END LOOP; END $$",
+    )
+    .await;
+    sql(&pair.scene.cluster, "DELETE FROM public.commands WHERE n % 7 = 0").await;
+    sql(&pair.scene.cluster, "VACUUM public.commands").await;
+    pair.full(From::Primary).await;
+    sql(&pair.scene.cluster, "CHECKPOINT").await;
+    pair.caught_up().await;
+    let rows = pair.scene.rows().await;
+    let (summary, _) = pair.by_wal(From::Standby).await;
+    pair.scene.brings_back(&summary.backup.id, &rows, Depth::All).await;
+    pair.end().await;
+}
