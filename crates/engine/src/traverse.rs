@@ -77,11 +77,16 @@ pub(crate) struct Reading {
     /// Bytes of a page.
     pub(crate) page_size: u32,
     room: compare::Room,
+    /// Pieces too small to be handed out one by one.
+    gathered: Vec<u8>,
 }
 
+/// Bytes that are handed out at once, but for the last of a file.
+const GATHERED: usize = 256 << 10;
+
 impl Reading {
-    /// Hands all bytes of `entry`, in order, to `take` with their offset in the file. Every page was checked
-    /// by its hash.
+    /// Hands all bytes of `entry`, in order, to `take` with their offset in the file: pieces of some hundred KiB, for whoever writes
+    /// a page at a time waits for others who write into the same file. Every page was checked by its hash.
     pub(crate) async fn read(
         &mut self,
         entry: &FileEntry,
@@ -89,18 +94,34 @@ impl Reading {
     ) -> Result<Handled> {
         let start = entry.first_leaf * u64::from(leaf::LEAF_PAGES) * u64::from(self.page_size);
         let mut handled = Handled::default();
+        let mut gathered = std::mem::take(&mut self.gathered);
+        gathered.clear();
+        let mut hand = |handled: &mut Handled, bytes: &[u8]| {
+            take(start + handled.bytes, bytes)?;
+            handled.bytes += bytes.len() as u64;
+            handled.crc = crc32c::crc32c_append(handled.crc, bytes);
+            Ok(())
+        };
         for (number, slot) in entry.leaves.iter().enumerate() {
             for extent in self.extents(entry, number as u64, slot).await? {
-                self.pages
-                    .read(&extent, |bytes| {
-                        take(start + handled.bytes, bytes)?;
-                        handled.bytes += bytes.len() as u64;
-                        handled.crc = crc32c::crc32c_append(handled.crc, bytes);
-                        Ok(())
-                    })
-                    .await?;
+                let gather = |bytes: &[u8]| {
+                    if gathered.is_empty() && bytes.len() >= GATHERED {
+                        return hand(&mut handled, bytes);
+                    }
+                    gathered.extend_from_slice(bytes);
+                    if gathered.len() >= GATHERED {
+                        hand(&mut handled, &gathered)?;
+                        gathered.clear();
+                    }
+                    Ok(())
+                };
+                self.pages.read(&extent, gather).await?;
             }
         }
+        if !gathered.is_empty() {
+            hand(&mut handled, &gathered)?;
+        }
+        self.gathered = gathered;
         handled.fetched_bytes = self.pages.take_fetched();
         Ok(handled)
     }
@@ -171,6 +192,7 @@ impl Traverse<'_> {
                 sources: needed.sources.clone(),
                 page_size,
                 room: compare::Room::default(),
+                gathered: Vec::new(),
             });
             let worker = work(self.context.clone(), handler, work_out.clone(), done_in.clone());
             let worker = watched(worker, done_in.clone());

@@ -58,7 +58,7 @@ impl Reader {
         let parents = known.bytes(theirs).await?;
         // A standby may lag behind the server that the parent was read from.
         if PageHeader::parse(&parents).is_some_and(|header| header.lsn >= self.rules.begun) {
-            return Ok(false);
+            return Ok(Judged::Same);
         }
         for _ in 0..READ_AGAIN {
             let is_later = PageHeader::parse(&now).is_some_and(|header| header.lsn >= self.rules.begun);
