@@ -199,7 +199,6 @@ impl Pages {
             let both = self.windows[differences].slots_from(at)?;
             let both = both.min(self.windows[bases].slots_from(base)?);
             let count = both.min(left).min(PIECE);
-            self.windows[bases].check(base, count)?;
             let (differences, bases) = (&self.windows[differences], &self.windows[bases]);
             self.piece.resize(count as usize * page_size, 0);
             for (number, page) in (0..count).zip(self.piece.chunks_exact_mut(page_size)) {
@@ -207,8 +206,13 @@ impl Pages {
                     slot: at.slot + number,
                     ..at
                 };
-                let base = bases.pages(of(base), 1)?;
-                differences.apply(&mut self.applier, of(at), base, page)?;
+                let place = of(base);
+                let applied = differences.apply(&mut self.applier, of(at), bases.pages(place, 1)?, page);
+                // The hash of what came out answers for the base as well. If it does not fit, the base may be at fault.
+                if applied.is_err() {
+                    bases.verify(place)?;
+                }
+                applied?;
             }
             take(&self.piece)?;
             left -= count;

@@ -127,6 +127,11 @@ impl Window {
         Ok(())
     }
 
+    /// Compares one page of the open frame with its hash.
+    pub(super) fn verify(&self, at: PageRef) -> Result<()> {
+        self.pack.check(at.frame, at.slot, &self.raw)
+    }
+
     /// Fetches `frame`, and more after it the longer frames have been wanted in a row.
     async fn fetch(&mut self, repository: &Repository, frame: u32) -> Result<()> {
         let in_a_row = frame == self.ahead.until;
@@ -186,7 +191,7 @@ impl Window {
         Ok(super::behind(at, pages, self.pack.slots(at.frame)?.count() as u32))
     }
 
-    /// The bytes of `count` slots of the open frame, from `at` on, which were checked.
+    /// The bytes of `count` slots of the open frame, from `at` on. Whoever hands them out has checked them.
     pub(super) fn pages(&self, at: PageRef, count: u32) -> Result<&[u8]> {
         let slots = self.pack.slots(at.frame)?;
         let last = at.slot.saturating_add(count).saturating_sub(1);
