@@ -112,6 +112,10 @@ async fn rounds(major: Major, checksums: bool, rounds: &[(Part, Also)]) {
         round += 1;
         work(&scene.cluster, *part, round).await;
         also(&mut scene, *beside).await;
+        // A receiver whose server was away comes back in its own time, and a backup waits some seconds for it and no more.
+        if matches!(beside, Level(_) | Crash) {
+            scene.all_is_here().await;
+        }
         let rows = scene.rows().await;
         after_the_look(&scene.cluster, round).await;
         let what = format!("PostgreSQL {major}, checksums {checksums}, round {round}: {part:?}, {beside:?}");
