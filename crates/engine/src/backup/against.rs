@@ -178,7 +178,7 @@ impl Reader {
                 bytes: &bytes[..got],
                 offset,
             };
-            for (run, together) in self.verdicts(known, file, &seen, &mut stored.counts).await? {
+            for (run, together) in self.verdicts(known, file, &seen, leaf.relation, stored).await? {
                 let part = seen.part(&run, page);
                 if together {
                     kept.extend_from_slice(part.theirs);
@@ -238,9 +238,12 @@ impl Reader {
         known: &mut Known,
         file: &mut Lazy<'_>,
         seen: &Seen<'_>,
-        counts: &mut Counts,
+        relation: Option<RelationFile>,
+        stored: &mut Stored,
     ) -> Result<Vec<(Range<usize>, bool)>> {
+        let counts = &mut stored.counts;
         let page = self.rules.page_size;
+        let mut rotten = Vec::new();
         let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
         for (number, (act, bytes)) in seen.acts.iter().zip(seen.bytes.chunks(page)).enumerate() {
             let same = || {
@@ -261,6 +264,7 @@ impl Reader {
                         .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
                     let is_damaged = judged == Judged::Rotten;
+                    rotten.extend(is_damaged.then_some(at));
                     match is_damaged {
                         true => counts.kept += 1,
                         false => counts.moved += 1,
@@ -285,6 +289,7 @@ impl Reader {
                     let judged = self
                         .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
+                    rotten.extend((judged == Judged::Rotten).then_some(at));
                     let keep = judged != Judged::Marked;
                     match keep {
                         true => {
@@ -301,7 +306,16 @@ impl Reader {
                 _ => runs.push((number..number + 1, keep)),
             }
         }
+        // Damage of the server's disk, and none of the backup's.
+        for block in rotten.into_iter().filter_map(|at| self.block(relation.as_ref()?, at)) {
+            let errors = stored.errors.iter_mut().filter(|error| error.block == block);
+            errors.for_each(|error| error.is_kept = true);
+        }
         Ok(runs)
+    }
+
+    fn block(&self, relation: &RelationFile, at: u64) -> Option<u32> {
+        relation.block_at(at, self.rules.page_size as u32, self.rules.blocks_per_segment)
     }
 
     /// Stores pages that changed: what turns the parent's into them where that is little, else as they are.

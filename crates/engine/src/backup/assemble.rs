@@ -232,7 +232,7 @@ impl Assembler {
 
     /// Counts all and keeps the first: a disk that rots everywhere must not fill the memory of the host too.
     fn errors(&mut self, errors: Vec<PageError>) {
-        self.totals.page_errors += errors.len() as u64;
+        self.totals.page_errors += errors.iter().filter(|error| !error.is_kept).count() as u64;
         let room = MAX_PAGE_ERRORS - self.errors.len();
         self.errors.extend(errors.into_iter().take(room));
     }

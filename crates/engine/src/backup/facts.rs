@@ -95,6 +95,7 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
         },
         page_errors: errors
             .iter()
+            .filter(|error| !error.is_kept)
             .map(|error| PageError {
                 path: error.path.clone(),
                 block: u64::from(error.block),

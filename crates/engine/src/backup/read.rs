@@ -43,6 +43,8 @@ pub(super) struct Rules {
 pub(super) struct PageError {
     pub(super) path: String,
     pub(super) block: u32,
+    /// Whether the backup has it as the backup before did, and so not damaged.
+    pub(super) is_kept: bool,
 }
 
 /// Pages in a row within one frame.
@@ -223,7 +225,11 @@ pub(super) fn check_pages(
         while let PageCheck::Bad { .. } = page::verify(bytes, block, before) {
             if again == READ_AGAIN {
                 let path = String::from_utf8_lossy(&stored.path).into_owned();
-                stored.errors.push(PageError { path, block });
+                stored.errors.push(PageError {
+                    path,
+                    block,
+                    is_kept: false,
+                });
                 break;
             }
             again += 1;

@@ -333,7 +333,13 @@ impl Work<'_> {
         for error in &done.errors {
             self.context.warn(
                 "page-damaged",
-                format!("page {} of {} does not fit its checksum", error.block, error.path),
+                match error.is_kept {
+                    true => format!(
+                        "page {} of {} does not fit its checksum; the backup has it as the backup before did",
+                        error.block, error.path
+                    ),
+                    false => format!("page {} of {} does not fit its checksum", error.block, error.path),
+                },
             );
         }
         Ok(Summary {

@@ -15,7 +15,7 @@ pub(crate) struct Known {
     pub(crate) at: PageRef,
     /// The first 8 bytes of keyed BLAKE3 of the page as it shall be after a restore.
     pub(crate) hash: [u8; 8],
-    /// Bytes in its slot: of a whole page the page size, or less for the last page of a file.
+    /// Bytes in its slot: of a whole page the page size, or less for the last page of a file; of a difference its own length.
     pub(crate) length: usize,
 }
 

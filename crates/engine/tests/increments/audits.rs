@@ -152,3 +152,27 @@ async fn a_vacuum_during_a_backup_is_no_finding() {
     scene.brings_back(&summary.backup.id, &rows, Depth::All).await;
     scene.stop_receiving().await;
 }
+
+/// The disk rots, and the parent has the page whole: then the next backup has it whole too, and the one after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_rots_on_the_servers_disk_stays_as_the_parent_has_it() {
+    let mut scene = small(true, &[]).await;
+    let rows = scene.rows().await;
+    scene.world.backup(&scene.cluster).await;
+    let path = path(&scene).await;
+    scene.cluster.stop().await;
+    let file = scene.cluster.data_dir().join(path);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[BLOCK * PAGE + PAGE - 100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    scene.cluster.start().await;
+    for _ in 0..2 {
+        scene.all_is_here().await;
+        let (summary, _) = scene.by_wal(100, "rotten").await;
+        assert_eq!(summary.page_errors.len(), 1, "{:?}", summary.page_errors);
+        let facts = scene.manifest(&summary.backup.id).await.facts;
+        assert_eq!((facts.totals.page_errors, facts.page_errors.len()), (0, 0));
+        scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
+    }
+    scene.stop_receiving().await;
+}

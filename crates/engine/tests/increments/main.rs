@@ -16,6 +16,7 @@ mod witness;
 #[path = "../world/mod.rs"]
 mod world;
 
+mod again;
 mod audits;
 mod by_index;
 mod chains;

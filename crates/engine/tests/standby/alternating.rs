@@ -70,3 +70,35 @@ async fn what_only_the_primary_remembers_of_a_row_is_no_finding() {
     pair.scene.brings_back(&summary.backup.id, &rows, Depth::All).await;
     pair.end().await;
 }
+
+/// How far a sequence is, and pages of a GIN index that vacuum emptied: replay writes both in its own way.
+#[tokio::test(flavor = "multi_thread")]
+async fn sequences_and_pages_that_an_index_gave_up_are_no_finding() {
+    let mut pair = Pair::begin(Major::V15, &["autovacuum = off"]).await;
+    for statement in [
+        "CREATE SEQUENCE public.s",
+        "SELECT nextval('public.s') FROM generate_series(1, 5)",
+        "CREATE TABLE public.k (id int, a int[])",
+        "CREATE INDEX k_n ON public.k USING gin (a)",
+        "INSERT INTO public.k SELECT i, ARRAY[i % 5, i % 40, i % 700] FROM generate_series(1, 20000) AS i",
+        "CHECKPOINT",
+        "DELETE FROM public.k WHERE id BETWEEN 3000 AND 12000",
+        "VACUUM public.k",
+        "DELETE FROM public.k WHERE id BETWEEN 12000 AND 15000",
+        "VACUUM public.k",
+        "VACUUM public.k",
+    ] {
+        sql(&pair.scene.cluster, statement).await;
+    }
+    pair.full(From::Primary).await;
+    sql(&pair.scene.cluster, "CHECKPOINT").await;
+    pair.caught_up().await;
+    let taken = pair.take(From::Standby, |options| {
+        options.wanted = engine::backup::Wanted::Incremental;
+        options.audit = 100;
+    });
+    let taken = taken.await.unwrap();
+    assert_eq!(taken.unsound, None);
+    assert_eq!(pair.scene.alerts().await, Vec::<String>::new());
+    pair.end().await;
+}

@@ -56,8 +56,21 @@ const SPGIST_META: u8 = 1;
 /// eight pages and how much.
 const SPGIST_ROOM: std::ops::Range<usize> = HEADER + 4..HEADER + 4 + 8 * 8;
 
+/// `GIN_DELETED` (`access/ginblock.h`), in the last two bytes of a GIN page's special space; all kinds of the others are larger than
+/// its flags. What is left on such a page nobody reads, and replay empties it (`gin_mask`, `ginxlog.c`).
+const GIN_DELETED: u16 = 1 << 2;
+const LARGEST_GIN_FLAGS: u16 = 0x0FFF;
+/// Bytes of that space before the flags: the page to the right, and a number of entries.
+const GIN_LINKS: usize = 6;
+/// `pd_lower` and `pd_upper`.
+const BOUNDS: std::ops::Range<usize> = 12..16;
+/// `SEQ_MAGIC`, and where `FormData_pg_sequence_data` lies in the one tuple of a sequence (`commands/sequence.c`). WAL says 32 values
+/// more than were given out: whoever replays it has these numbers, and whoever wrote it has the last one used (`seq_mask`).
+const SEQUENCE: [u8; 4] = 0x1717u32.to_le_bytes();
+const SEQUENCE_DATA: std::ops::Range<usize> = 24..41;
+
 /// Whether `now` is `before` but for hints, and for what no WAL tells and nobody reads: the hole between line pointers and tuples,
-/// the bytes between tuples, and the numbers of commands. Pages that are none are compared byte by byte.
+/// the bytes between tuples, the numbers of commands, deleted pages, and how far a sequence is that is at the same record. Pages that are none are compared byte by byte.
 ///
 /// An empty page without an LSN is as good as the zeroes that it was made of: whoever made it failed before he wrote WAL about
 /// it, and after a crash there would be zeroes.
@@ -94,7 +107,7 @@ fn masked(page: &[u8]) -> Option<Vec<u8>> {
     masked.get_mut(PRUNE_XID)?.fill(0);
     masked.get_mut(lower..upper)?.fill(0);
     if page.len() - special == SMALL_SPECIAL {
-        small_special(&mut masked, special)?;
+        small_special(&mut masked, special, lower == HEADER + LINE_POINTER)?;
     }
     let is_heap = special == page.len();
     let mut at = HEADER;
@@ -108,14 +121,28 @@ fn masked(page: &[u8]) -> Option<Vec<u8>> {
     Some(masked)
 }
 
-/// Masks what BRIN and SP-GiST have for hints.
-fn small_special(masked: &mut [u8], special: usize) -> Option<()> {
+/// Masks what BRIN and SP-GiST have for hints, and what replay leaves of GIN's deleted pages and of a sequence.
+fn small_special(masked: &mut [u8], special: usize, is_single: bool) -> Option<()> {
     let own = masked.get_mut(special..)?;
     let (told, kind) = (*own.get(BRIN_FLAGS)?, own.last_chunk::<2>()?);
     if *kind == BRIN_REGULAR {
         own[BRIN_FLAGS] = told & !BRIN_EVACUATE;
     } else if *kind == SPGIST && own[0] & SPGIST_META != 0 {
         masked.get_mut(SPGIST_ROOM)?.fill(0);
+    } else if own.starts_with(&SEQUENCE) && is_single {
+        // A GIN page's special space may begin so too, but it has not one tuple of that very length.
+        let first = masked.get(HEADER..HEADER + LINE_POINTER)?;
+        let first = u32::from_le_bytes([first[0], first[1], first[2], first[3]]);
+        if (first >> 17) as usize == SEQUENCE_DATA.end {
+            let tuple = (first & 0x7FFF) as usize;
+            masked.get_mut(tuple..)?.get_mut(SEQUENCE_DATA)?.fill(0);
+        }
+    } else if (0..=LARGEST_GIN_FLAGS).contains(&u16::from_le_bytes(*kind))
+        && u16::from_le_bytes(*kind) & GIN_DELETED != 0
+    {
+        masked.get_mut(BOUNDS)?.fill(0);
+        // Where it led too, and how much was on it: all but the flags.
+        masked.get_mut(HEADER..special + GIN_LINKS)?.fill(0);
     }
     Some(())
 }
@@ -267,5 +294,36 @@ mod tests {
             }
             prop_assert!(differ_in_hints_only(&page, &page.clone()));
         }
+    }
+
+    #[test]
+    fn what_replay_leaves_of_deleted_pages_and_sequences_is_seen_through() {
+        let (special, upper) = (8192 - 8, 8192 - 48);
+        let gin = |page: &mut [u8]| page[special + 6] = GIN_DELETED as u8;
+        let of = |kind: &dyn Fn(&mut [u8]), change: &dyn Fn(&mut [u8])| {
+            let mut before = page(8);
+            kind(&mut before);
+            let mut now = before.clone();
+            change(&mut now);
+            differ_in_hints_only(&before, &now)
+        };
+        assert!(of(&gin, &|page| page[upper..special].fill(0)));
+        assert!(of(&gin, &|page| page[special..special + 6].fill(0xFF)), "where it led");
+        assert!(!of(&gin, &|page| page[special + 6] ^= 1), "what it is");
+        assert!(!of(&|_| {}, &|page| page[upper..special].fill(0)), "one that is in use");
+        let sequence = |page: &mut [u8]| {
+            page[special..special + 4].copy_from_slice(&SEQUENCE);
+            let tuple = special - 48;
+            page[14..16].copy_from_slice(&(tuple as u16).to_le_bytes());
+            page[24..28].copy_from_slice(&(tuple as u32 | NORMAL << 15 | 41 << 17).to_le_bytes());
+        };
+        let tuple = special - 48;
+        assert!(of(&sequence, &|page| page[tuple + 24..tuple + 41].fill(9)));
+        assert!(!of(&sequence, &|page| page[tuple + 23] ^= 1), "its header");
+        assert!(!of(&sequence, &|page| {
+            page[7] ^= 1;
+            page[tuple + 24] ^= 1;
+        }));
+        assert!(!of(&gin, &|page| page[7] ^= 1), "another record");
     }
 }

@@ -111,12 +111,16 @@ impl Known {
                 self.shared.packs.known(base, extent.pages, &mut bases).await?;
             }
             let mut bases = bases.iter();
-            found.extend(pages.iter().map(|page| KnownPage {
-                hash: page.hash,
-                length: page.length,
-                at: page.at,
-                base: bases.next().map(|base| base.at),
-                extent: number,
+            found.extend(pages.iter().map(|page| {
+                let base = bases.next();
+                KnownPage {
+                    hash: page.hash,
+                    // A difference makes a page of the length that its base has.
+                    length: base.unwrap_or(page).length,
+                    at: page.at,
+                    base: base.map(|base| base.at),
+                    extent: number,
+                }
             }));
         }
         Ok(found)
