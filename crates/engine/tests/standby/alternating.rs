@@ -74,7 +74,7 @@ async fn what_only_the_primary_remembers_of_a_row_is_no_finding() {
 /// How far a sequence is, and pages of a GIN index that vacuum emptied: replay writes both in its own way.
 #[tokio::test(flavor = "multi_thread")]
 async fn sequences_and_pages_that_an_index_gave_up_are_no_finding() {
-    let mut pair = Pair::begin(Major::V15, &["autovacuum = off"]).await;
+    let pair = Pair::begin(Major::V15, &["autovacuum = off"]).await;
     for statement in [
         "CREATE SEQUENCE public.s",
         "SELECT nextval('public.s') FROM generate_series(1, 5)",
