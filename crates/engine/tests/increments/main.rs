@@ -19,6 +19,7 @@ mod world;
 mod audits;
 mod by_index;
 mod chains;
+mod damaged_parents;
 mod ddl;
 mod fallbacks;
 mod histories;
