@@ -99,18 +99,25 @@ pub async fn show(_: &Context, opened: &Opened, id: &str) -> Result<Detail> {
 pub(crate) fn with_proofs(state: &ledger::State, backup: &ledger::state::Backup) -> Backup {
     let mut line = of_line(&backup.id, &backup.summary, backup.committed);
     let made = state.proofs().iter().filter(|proof| proof.backup == backup.id);
-    let made: Vec<Proof> = made
-        .map(|proof| Proof {
-            backup: backup.id.clone(),
-            level: proof.level,
-            outcome: proof.outcome,
-            at: proof.at,
-            seconds: proof.seconds,
-            found: proof.found.clone(),
-        })
-        .collect();
+    let made: Vec<Proof> = made.map(of_proof).collect();
     line.proofs = telling(&made);
     line
+}
+
+/// Every check of every backup, in the order of the ledger, of those too that are no longer listed.
+pub(crate) fn proofs(state: &ledger::State) -> Vec<Proof> {
+    state.proofs().iter().map(of_proof).collect()
+}
+
+fn of_proof(proof: &ledger::state::Proof) -> Proof {
+    Proof {
+        backup: proof.backup.clone(),
+        level: proof.level,
+        outcome: proof.outcome,
+        at: proof.at,
+        seconds: proof.seconds,
+        found: proof.found.clone(),
+    }
 }
 
 /// Of all checks of a backup, in the order of the ledger, those that say how it stands.
@@ -128,7 +135,7 @@ pub(crate) fn telling(made: &[Proof]) -> Vec<Proof> {
 
 /// The last failure that still stands: a check that was cut short or looked less deep has not seen whether what was
 /// wrong still is.
-fn uncleared(made: &[Proof]) -> Option<usize> {
+pub(crate) fn uncleared(made: &[Proof]) -> Option<usize> {
     let cleared = |number: usize, failure: &Proof| {
         let mut later = made.iter().skip(number + 1);
         later.any(|proof| proof.outcome == Outcome::Passed && proof.level >= failure.level)

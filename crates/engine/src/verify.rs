@@ -66,7 +66,7 @@ pub(crate) struct Findings {
 }
 
 /// The most findings that the ledger's entry lists; the report has all.
-const LISTED: usize = 20;
+pub(crate) const LISTED: usize = 20;
 
 /// Verifies a backup and writes the result into the ledger.
 ///
@@ -103,6 +103,9 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request) -> Resul
             found,
         })
         .await?;
+    if outcome == Outcome::Passed {
+        crate::damage::clear(opened, &backup).await?;
+    }
     let Findings {
         checked,
         found,

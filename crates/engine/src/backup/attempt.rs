@@ -1,25 +1,28 @@
-//! Begins a backup, and takes it anew where what it rested on was found unsound.
+//! Begins a backup, and takes it anew where what it rested on was found unsound or damaged.
 
 use pgclient::Conninfo;
 use repo::{
     BackupId,
     ledger::{Entry, Severity},
+    manifest::Manifest,
+    session::Session,
 };
 
 use crate::{
-    Error, Result,
+    Error, Result, damage,
     database::Opened,
     event::Context,
     server::{LiveServer, Server, SqlServer},
 };
 
 use super::{
-    Options, Plan, Reader, Summary,
+    Options, Plan, Reader, Summary, Wanted,
     audit::UNSOUND,
     base::Base,
     begin::{begin, check_generation, reason},
     preflight,
     run::Work,
+    uploads::Uploads,
 };
 
 /// An unfinished file of that age (a day) is nobody's any more: no writer works on one for more than minutes.
@@ -44,7 +47,8 @@ pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, option
 /// Backs up `server` as planned.
 ///
 /// A page that changed and of which the WAL tells nothing makes all that the WAL tells worth nothing: that is said, and
-/// kept in the ledger, and the backup is taken anew, with every page read.
+/// kept in the ledger, and the backup is taken anew, with every page read. An object of the parent that is damaged or missing
+/// makes the parent worth nothing: that is said and kept too, and the backup is taken anew without one.
 pub async fn run_with(
     context: &Context,
     opened: &Opened,
@@ -55,43 +59,98 @@ pub async fn run_with(
     for check in &plan.warnings {
         context.warn(check.code, format!("{}. {}", check.what, check.mend));
     }
-    let unsound = match attempt(context, opened, server, &plan, options, None).await {
-        Err(Error::Failed {
-            code: UNSOUND, what, ..
-        }) => what,
-        ended => return ended,
-    };
-    context.warn(UNSOUND, unsound.clone());
+    tidy(context, opened).await;
+    let (mut unsound, mut lost) = (None, None);
+    // Ends: what makes it go round happens once at most, for it takes away what it comes of.
+    loop {
+        let base = match &lost {
+            None => Base::find(context, opened, &plan.facts, options.wanted).await?,
+            Some(why) => Base::None(String::clone(why)),
+        };
+        let session = opened.begin_session().await?;
+        let (parent, own) = (base.manifest().cloned(), session.id.object());
+        let doubt = unsound.as_deref();
+        let error = match attempt(context, opened, server, &plan, options, session, base, doubt).await {
+            Ok(summary) => return Ok(Summary { unsound, ..summary }),
+            Err(error) => error,
+        };
+        match (error, parent) {
+            (
+                Error::Failed {
+                    code: UNSOUND, what, ..
+                },
+                _,
+            ) if unsound.is_none() => {
+                alarm(context, opened, &what).await?;
+                unsound = Some(what);
+            }
+            (Error::Repository(error), Some(parent)) if lost.is_none() && is_of(&parent, &own, &error) => {
+                lost = Some(give_up(context, opened, options.wanted, &parent, error).await?);
+            }
+            (error, _) => return Err(error),
+        }
+    }
+}
+
+/// Says of a change that no WAL tells of that it was found.
+async fn alarm(context: &Context, opened: &Opened, unsound: &str) -> Result<()> {
+    context.warn(UNSOUND, unsound);
     let began = context.runtime.clock.now_micros();
     let raised = Entry::AlertRaised {
         alert: format!("{UNSOUND}-{began}"),
         severity: Severity::Critical,
-        text: unsound.clone(),
+        text: unsound.to_owned(),
     };
     opened.append(raised).await?;
-    let summary = attempt(context, opened, server, &plan, options, Some(&unsound)).await?;
-    Ok(Summary {
-        unsound: Some(unsound),
-        ..summary
-    })
+    Ok(())
+}
+
+/// Whether an error is that something of the parent is damaged or missing. What is opened with a session's key is noise
+/// without it, and no session but our `own` is asked for beside the parent's.
+fn is_of(parent: &Manifest, own: &str, error: &repo::Error) -> bool {
+    damage::object_of(error)
+        .is_some_and(|name| damage::needs(parent, name) || (name.starts_with("sessions/") && name != own))
+}
+
+/// Says of the parent that it cannot be built on; why the backup is full therefore, if it may be.
+async fn give_up(
+    context: &Context,
+    opened: &Opened,
+    wanted: Wanted,
+    parent: &Manifest,
+    error: repo::Error,
+) -> Result<String> {
+    let id = parent.facts.backup;
+    let why = format!("{id} cannot be built on: {error}");
+    if let Some(name) = damage::object_of(&error) {
+        damage::remember(opened, name, &error.to_string()).await?;
+    }
+    if wanted == Wanted::Incremental {
+        return Err(Error::Unproven {
+            what: why,
+            hint: "Take a full backup now: `lastgood backup --full`. Then copy the object back from another copy of the repository, if there is one, and run `lastgood verify`.".into(),
+        });
+    }
+    context.warn("backup-unsound", why.clone());
+    Ok(why)
 }
 
 /// One run; `doubt` is why the WAL is not to be trusted, if it is not.
+#[expect(clippy::too_many_arguments, reason = "all that a run is made of, once")]
 async fn attempt(
     context: &Context,
     opened: &Opened,
     server: &dyn Server,
     plan: &Plan,
     options: &Options,
+    session: Session,
+    base: Base,
     doubt: Option<&str>,
 ) -> Result<Summary> {
     let clock = &context.runtime.clock;
     let began = clock.monotonic();
     let started = clock.now_micros();
     let id = BackupId::new(started, context.runtime.random());
-    tidy(context, opened).await;
-    let base = Base::find(context, opened, &plan.facts, options.wanted).await?;
-    let session = opened.begin_session().await?;
     begin(opened, &session, plan, id, base.parent()).await?;
     let work = Work {
         context,
@@ -103,11 +162,13 @@ async fn attempt(
         id,
         started,
         base,
+        uploads: Uploads::new(opened.repository.clone()),
         doubt,
     };
     match work.run().await {
         Ok(done) => work.summary(done, clock.monotonic().saturating_sub(began)).await,
         Err(error) => {
+            work.uploads.settle().await;
             // Best effort: a run without an outcome is not listed either.
             let _ = opened
                 .append(Entry::Failed {

@@ -36,10 +36,12 @@ type Asking<'a> = Pin<Box<dyn Future<Output = pgclient::Result<()>> + Send + 'a>
 
 impl Beside {
     /// Waits until a restartpoint of the standby begins at or after the backup's start; what its `pg_control` says then.
+    /// `has_checksums` is what the primary's says of pages: the standby's go under it.
     pub(super) async fn catch_up(
         &self,
         context: &Context,
         begun: &Started,
+        has_checksums: bool,
         still_good: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Control> {
         let clock = &context.runtime.clock;
@@ -51,6 +53,7 @@ impl Beside {
             still_good()?;
             let (_, control) = control::read(context, &*self.files).await?;
             control::check_same(&control, control.system_identifier, &of_standby(begun))?;
+            control::check_checksums(&control, has_checksums)?;
             if control.checkpoint.redo >= begun.start {
                 return Ok(control);
             }

@@ -39,8 +39,10 @@ pub(super) async fn read(context: &Context, source: &dyn Source) -> Result<(Vec<
 /// The system identifier alone says little: a standby, a clone and a restored copy all have it. None of them
 /// has a checkpoint at or after the backup's start, on its timeline, and is in production at the same time. Of a standby's
 /// backup, any directory of another standby that has come as far would do: its own `pg_control` says where it is consistent.
-pub(super) fn check_begun(control: &Control, generation: u64, begun: &Started) -> Result<()> {
+/// `has_checksums` is what was seen of the server's pages when the backup was planned. That may be hours ago.
+pub(super) fn check_begun(control: &Control, generation: u64, has_checksums: bool, begun: &Started) -> Result<()> {
     check_same(control, generation, begun)?;
+    check_checksums(control, has_checksums)?;
     if control.checkpoint.redo < begun.start {
         return Err(other_server(format!(
             "the data directory's last checkpoint begins at {}, before the backup's own at {}",
@@ -53,6 +55,7 @@ pub(super) fn check_begun(control: &Control, generation: u64, begun: &Started) -
 /// Whether `last`, read after all files, still is of the server of which `first` was.
 pub(super) fn check_ended(first: &Control, last: &Control, begun: &Started) -> Result<()> {
     check_same(last, first.system_identifier, begun)?;
+    check_checksums(last, first.has_checksums())?;
     if last.checkpoint.redo < first.checkpoint.redo {
         return Err(other_server(format!(
             "its last checkpoint went back from {} to {} while files were copied",
@@ -101,6 +104,25 @@ pub(super) fn check_same(control: &Control, generation: u64, begun: &Started) ->
         )));
     }
     Ok(())
+}
+
+/// Whether pages have checksums, or have none, as they were seen to. By this pages are checked, and by this a parent's pages
+/// are kept; a backup must not hold pages of one kind and a `pg_control` that tells of the other.
+pub(super) fn check_checksums(control: &Control, expected: bool) -> Result<()> {
+    if control.has_checksums() == expected {
+        return Ok(());
+    }
+    let (now, before) = match expected {
+        true => ("off", "on"),
+        false => ("on", "off"),
+    };
+    Err(Error::Failed {
+        code: "checksums-changed",
+        what: format!(
+            "page checksums are {now} by the pg_control of the files that are copied, and were {before} when the server was first looked at: pg_checksums ran meanwhile"
+        ),
+        hint: "Take the backup again.".into(),
+    })
 }
 
 /// As `pg_controldata` says it.
@@ -162,7 +184,7 @@ mod tests {
         let mut begun = begun();
         let mut found = control();
         change(&mut found, &mut begun);
-        let said = check_begun(&found, control().system_identifier, &begun)
+        let said = check_begun(&found, control().system_identifier, control().has_checksums(), &begun)
             .err()
             .map(|error| error.to_string());
         match (&said, expected) {
@@ -187,6 +209,31 @@ mod tests {
         );
         check(|control, _| control.checkpoint.timeline = Tli(2), Some("on timeline 2"));
         check(|control, _| control.system_identifier += 1, Some("of the cluster"));
+    }
+
+    #[test]
+    fn checksums_that_were_switched_since_the_server_was_looked_at_fail_the_backup() {
+        let switch = |control: &mut Control| control.data_checksum_version ^= 1;
+        let mut switched = control();
+        switch(&mut switched);
+        for (seen, found) in [(control(), switched.clone()), (switched, control())] {
+            let generation = seen.system_identifier;
+            let error = check_begun(&found, generation, seen.has_checksums(), &begun()).unwrap_err();
+            let Error::Failed { code, .. } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!(*code, "checksums-changed");
+            assert!(check_begun(&seen, generation, seen.has_checksums(), &begun()).is_ok());
+            assert!(check_ended(&seen, &found, &begun()).is_err());
+        }
+        check(
+            |control, begun| {
+                begun.in_recovery = true;
+                control.state = State::InArchiveRecovery;
+                switch(control);
+            },
+            Some("pg_checksums ran meanwhile"),
+        );
     }
 
     #[test]

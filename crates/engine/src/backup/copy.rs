@@ -6,10 +6,7 @@
 //! ```
 //! Everything between them is bounded: channels by their length, pieces out of order by [`WINDOW`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use async_lock::{Semaphore, SemaphoreGuardArc};
@@ -75,18 +72,19 @@ type Done = Result<Said>;
 
 impl Copy {
     /// Copies everything into packs and hands the files, in order, to `assembler`. Ends when `still_good` says that
-    /// the backup is lost: without that, hours of copying would go on for nothing.
+    /// the backup is lost: without that, hours of copying would go on for nothing. However it ends, no reader works any more when
+    /// it returns.
     pub(super) async fn run(
-        self,
+        mut self,
         assembler: &mut Assembler,
         still_good: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<()> {
         let jobs = self.jobs.max(1);
         let (work_in, work_out) = async_channel::bounded(jobs * 2);
         let (done_in, done_out) = async_channel::bounded(jobs * 4);
-        let done = Arc::new(AtomicU64::new(0));
         let (files, shared) = self
             .parent
+            .take()
             .map_or((None, None), |parent| (Some(parent.files), Some(parent.shared)));
         for _ in 0..jobs {
             let known = shared.clone().map(|shared| Known::new(&self.place.repository, shared));
@@ -102,8 +100,6 @@ impl Copy {
             let worker = watched(worker, done_in.clone());
             self.context.runtime.workers.spawn(Box::pin(worker));
         }
-        // Ours would keep the channels open after the workers are gone.
-        drop(work_out);
         let window = Arc::new(Semaphore::new(WINDOW * jobs));
         let hand = Hand {
             work: work_in,
@@ -116,7 +112,22 @@ impl Copy {
         let (source, spaces) = (self.source.clone(), self.spaces.clone());
         let walker = watched(hand.walk(source, spaces), done_in.clone());
         self.context.runtime.workers.spawn(Box::pin(walker));
+        // Ours would keep the channel open after the workers are gone.
         drop(done_in);
+        let copied = self.collect(&done_out, assembler, still_good).await;
+        if copied.is_err() {
+            ended(work_out, done_out).await;
+        }
+        copied
+    }
+
+    /// Takes what comes of the pieces until all workers have ended, or one thing fails.
+    async fn collect(
+        &self,
+        done_out: &Receiver<Done>,
+        assembler: &mut Assembler,
+        still_good: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<()> {
         let (mut walked, mut closed) = (None, 0);
         while let Ok(outcome) = done_out.recv().await {
             self.context.stop.check()?;
@@ -134,7 +145,6 @@ impl Copy {
             };
             assembler.take(number, outcome).await?;
             drop(window);
-            done.store(assembler.totals.bytes, Ordering::Relaxed);
             let total = self.expected.max(assembler.totals.bytes);
             self.context.observer.event(Event::Progress {
                 done: assembler.totals.bytes,
@@ -142,11 +152,19 @@ impl Copy {
             });
         }
         // The channel closes when all have ended, however they ended.
-        if closed != jobs || walked != Some(assembler.taken()) {
+        if closed != self.jobs.max(1) || walked != Some(assembler.taken()) {
             return Err(died());
         }
         self.place.uploads.check()
     }
+}
+
+/// After a failure: takes back what nobody has begun, and waits until walker and readers have ended. A backup that is taken anew
+/// needs their memory, and nothing of this one is to come into the repository after it was said to have failed.
+async fn ended(work: Receiver<Numbered>, done: Receiver<Done>) {
+    work.close();
+    while work.try_recv().is_ok() {}
+    while done.recv().await.is_ok() {}
 }
 
 /// One reader: takes work until there is none, then closes its pack.
@@ -258,3 +276,6 @@ impl Sink for Hand {
             .warn("left-out", format!("{path} is not in the backup: {why}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

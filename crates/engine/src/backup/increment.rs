@@ -8,6 +8,7 @@ mod files;
 mod known;
 mod moving;
 mod parent;
+mod suspect;
 
 pub(super) use changes::{Changes, OfFile};
 pub(super) use files::{ParentFile, ParentFiles};

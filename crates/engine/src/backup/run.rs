@@ -33,7 +33,7 @@ use super::{
     packer::Place,
     read::{PageError, Rules},
     standby,
-    stored::{check_stored, check_used},
+    stored::{check_parent, check_stored, check_used},
     uploads::Uploads,
     wal::{End, Keeper, Kept, Of, Stretch},
 };
@@ -49,6 +49,7 @@ pub(super) struct Work<'a> {
     pub(super) id: BackupId,
     pub(super) started: i64,
     pub(super) base: Base,
+    pub(super) uploads: Uploads,
     /// Why the WAL is not to be trusted with what changed, if it is not.
     pub(super) doubt: Option<&'a str>,
 }
@@ -68,6 +69,9 @@ impl Work<'_> {
     /// ledger's entry comes last.
     pub(super) async fn run(&self) -> Result<Done> {
         let context = self.context;
+        if let Some(parent) = self.base.manifest() {
+            check_parent(&self.opened.repository, parent).await?;
+        }
         context.step("start", "asking the server to begin a backup");
         let reserved = self.server.reserve_wal().await?;
         if let Some(why) = reserved.unprotected() {
@@ -81,7 +85,8 @@ impl Work<'_> {
         let begun = running.started();
         self.check_timeline(&begun)?;
         let (_, first) = control::read(context, &*self.plan.source).await?;
-        control::check_begun(&first, self.plan.facts.system_identifier, &begun)?;
+        let facts = &self.plan.facts;
+        control::check_begun(&first, facts.system_identifier, facts.data_checksums, &begun)?;
         self.history(begun.timeline).await?;
         let stretch = self.stretch(&begun);
         let feed = reserved.stream(stretch.from(), begun.timeline).await?;
@@ -98,11 +103,12 @@ impl Work<'_> {
             None => None,
             Some(beside) => {
                 let still_good = || still_good(&*running, &wal_done);
-                Some((beside, beside.catch_up(context, &begun, &still_good).await?))
+                let caught_up = beside.catch_up(context, &begun, facts.data_checksums, &still_good);
+                Some((beside, caught_up.await?))
             }
         };
         context.step("copy", "copying files");
-        let (assembler, uploads, why) = self.copy(&*running, begun.start, &wal_done, known).await?;
+        let (assembler, why) = self.copy(&*running, begun.start, &wal_done, known).await?;
         if let Some((beside, since)) = &following {
             beside.check_still(context, &begun, since).await?;
         }
@@ -114,7 +120,7 @@ impl Work<'_> {
         context.step("wal", "waiting for the last WAL");
         let _ = stop_wal.send(standby::end(&begun, &stopped, &last, not_before)?).await;
         let kept = wal_done.recv().await.unwrap_or_else(|_| Err(died()))?;
-        let packs = uploads.finish().await?;
+        let packs = self.uploads.finish().await?;
         let assembled = assembler.finish().await?;
         check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
         let increment = self.base.manifest().map(|_| increment(&assembled.totals.counts, why));
@@ -220,11 +226,10 @@ impl Work<'_> {
         start: Lsn,
         wal: &async_channel::Receiver<Result<Kept>>,
         known: Option<Known>,
-    ) -> Result<(Assembler, Uploads, Option<String>)> {
+    ) -> Result<(Assembler, Option<String>)> {
         let (parent, why) = self.base.against(self.context, self.opened, known, self.options)?;
         let facts = &self.plan.facts;
         let repository = self.opened.repository.clone();
-        let uploads = Uploads::new(repository.clone());
         let page_size = facts.block_size as usize;
         let place = Place {
             repository: repository.clone(),
@@ -232,7 +237,7 @@ impl Work<'_> {
             backup: self.id,
             page_size,
             level: self.options.level,
-            uploads: uploads.clone(),
+            uploads: self.uploads.clone(),
         };
         let copy = Copy {
             context: self.context.clone(),
@@ -257,7 +262,7 @@ impl Work<'_> {
         let still_good = || still_good(running, wal);
         copy.run(&mut assembler, &still_good).await?;
         still_good()?;
-        Ok((assembler, uploads, why))
+        Ok((assembler, why))
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a manifest brings together, once")]

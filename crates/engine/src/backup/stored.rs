@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use repo::{
     BackupId, Repository,
-    manifest::{Needed, ObjectRef},
+    manifest::{Manifest, Needed, ObjectRef},
     names,
     session::Session,
 };
@@ -44,11 +44,25 @@ pub(super) async fn check_stored(
 /// Asks for the packs and maps of other backups that this one uses: a child of what is gone is worth nothing, and whoever took
 /// it away is to be heard of today.
 pub(super) async fn check_used(repository: &Repository, needed: &Needed) -> Result<()> {
+    check_from(1, repository, needed).await
+}
+
+/// Asks for all that a parent needs, before hours go into a copy that would rest on it. A listing of each folder costs little
+/// beside that.
+pub(super) async fn check_parent(repository: &Repository, parent: &Manifest) -> Result<()> {
+    for (number, part) in (0..).zip(parent.facts.table()) {
+        check(repository, names::files(&parent.facts.backup, number), Some(part.size)).await?;
+    }
+    check_from(0, repository, &parent.needed).await
+}
+
+/// Asks for packs and maps of all sources from number `least` on; 0 is the backup itself.
+async fn check_from(least: u32, repository: &Repository, needed: &Needed) -> Result<()> {
     let kinds: [(&[ObjectRef], Name); 2] = [(&needed.packs, names::pack), (&needed.maps, names::map)];
     for (objects, name) in kinds {
         for of_one in objects.chunk_by(|a, b| a.source == b.source) {
             let source = of_one.first().map_or(0, |first| first.source);
-            let Some(backup) = needed.sources.get(source).filter(|_| source != 0) else {
+            let Some(backup) = needed.sources.get(source).filter(|_| source >= least) else {
                 continue;
             };
             let first = name(&backup, 0);

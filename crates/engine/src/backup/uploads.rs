@@ -87,17 +87,28 @@ impl Uploads {
         Ok(())
     }
 
+    /// How many were sent on their way.
+    #[cfg(test)]
+    pub(super) fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed) as usize
+    }
+
     /// The first failure, once.
     pub(super) fn check(&self) -> Result<()> {
         self.shared.lock().failure.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until all have arrived; their references in order of number.
-    pub(super) async fn finish(&self) -> Result<Vec<ObjectRef>> {
+    /// Waits until none is under way any more, whatever came of it: what arrives after a run was said to have failed is nobody's.
+    pub(super) async fn settle(&self) {
         let mut permits = Vec::new();
         for _ in 0..UNDER_WAY {
             permits.push(self.shared.permits.acquire().await);
         }
+    }
+
+    /// Waits until all have arrived; their references in order of number.
+    pub(super) async fn finish(&self) -> Result<Vec<ObjectRef>> {
+        self.settle().await;
         self.check()?;
         let mut packs = std::mem::take(&mut self.shared.lock().packs);
         // One that died on its way said nothing; its permit came back all the same.

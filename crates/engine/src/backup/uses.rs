@@ -51,7 +51,7 @@ impl Uses {
                 let known = sources
                     .get(*source)
                     .and_then(|backup| find(parent?, &backup, *number).copied());
-                let known = known.ok_or_else(|| unknown(&sources, *number))?;
+                let known = known.ok_or_else(|| unknown(parent, &sources, *number))?;
                 Ok(ObjectRef {
                     source: *source,
                     used: (*used).min(known.holds),
@@ -72,10 +72,11 @@ impl Uses {
 /// How an object is found in what a backup needs.
 type Find = for<'a> fn(&'a Needed, &BackupId, u32) -> Option<&'a ObjectRef>;
 
-fn unknown(sources: &Sources, number: u32) -> Error {
+fn unknown(parent: Option<&Needed>, sources: &Sources, number: u32) -> Error {
+    let whose = parent.map_or(sources, |parent| &parent.sources);
     repo::Error::Damaged {
-        name: repo::names::manifest(&sources.owner()),
-        what: format!("the manifest before it does not name object {number}, which a map of it refers to"),
+        name: repo::names::manifest(&whose.owner()),
+        what: format!("it does not name object {number}, which a map of it refers to"),
     }
     .into()
 }

@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     archive::damaged,
+    damage,
     database::Opened,
     event::Context,
     target::{self, Window},
@@ -38,7 +39,8 @@ pub(super) async fn look(context: &Context, opened: &Opened, newest: Option<&str
             let shown = ["wal-gap-", damaged::ALERT];
             let others = state
                 .alerts()
-                .filter(|(alert, _)| !shown.iter().any(|prefix| alert.starts_with(prefix)));
+                .filter(|(alert, _)| !shown.iter().any(|prefix| alert.starts_with(prefix)))
+                .filter(|(alert, _)| !damage::is_past(state, alert));
             others.map(|(alert, n)| format!("alert {alert} (entry {n})")).collect()
         })
         .await;

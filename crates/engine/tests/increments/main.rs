@@ -20,6 +20,7 @@ mod again;
 mod audits;
 mod by_index;
 mod chains;
+mod damaged_parents;
 mod ddl;
 mod fallbacks;
 mod histories;

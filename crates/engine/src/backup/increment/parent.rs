@@ -18,7 +18,7 @@ use crate::{
     target::{Piece, Timelines, changed_blocks},
 };
 
-use super::{Changes, Wanted};
+use super::{Changes, Wanted, suspect};
 
 /// How long the last WAL before the backup may take to come into the repository. `archive_command` is given a segment
 /// at once; a receiver stores it within seconds.
@@ -81,6 +81,9 @@ async fn judge(opened: &Opened, facts: &ServerFacts, backup: &Backup) -> Result<
         Err(Error::Repository(error)) if !error.is_transient() => return Ok(Err(error.to_string())),
         Err(error) => return Err(error),
     };
+    if let Some(why) = opened.with_state(|state| suspect::why(state, &manifest)).await {
+        return Ok(Err(why));
+    }
     let server = &manifest.facts.postgresql;
     let fits = server.block_size == facts.block_size && server.relation_segment_blocks == facts.relation_segment_blocks;
     match fits {

@@ -1,0 +1,55 @@
+//! What verifications have found damaged, and which backups rest on it.
+//!
+//! Invariant: no backup is built on objects that a verification found damaged and none has found whole since, whichever of the
+//! backups that use them was verified.
+
+use repo::{
+    ledger::{Outcome, State},
+    manifest::Manifest,
+};
+
+use crate::{
+    damage,
+    list::{self, Proof},
+    verify,
+};
+
+/// Why no backup should be built on that of `manifest`: what was found of another one whose objects it uses, or of objects
+/// that it uses. A later check of its own that went as deep has seen that these are whole.
+pub(super) fn why(state: &State, manifest: &Manifest) -> Option<String> {
+    let proofs = list::proofs(state);
+    let own = manifest.facts.backup;
+    let mut failed: Vec<&str> = Vec::new();
+    for proof in proofs.iter().filter(|proof| proof.outcome == Outcome::Failed) {
+        if !failed.contains(&proof.backup.as_str()) {
+            failed.push(&proof.backup);
+        }
+    }
+    failed.into_iter().find_map(|other| {
+        let telling = |proof: &&Proof| {
+            let is_pass_of_own = proof.backup == own.as_str() && proof.outcome == Outcome::Passed;
+            proof.backup == other || is_pass_of_own
+        };
+        let made: Vec<Proof> = proofs.iter().filter(telling).cloned().collect();
+        let failure = list::uncleared(&made).and_then(|number| made.get(number))?;
+        let sources = &manifest.needed.sources;
+        if sources.iter().any(|source| source.as_str() == other) {
+            return Some(format!(
+                "a verification found {other} damaged, whose packs or maps it uses"
+            ));
+        }
+        let named = failure.found.iter().filter_map(|line| line.split(' ').next());
+        let named = named.into_iter().find(|name| damage::needs(manifest, name));
+        if let Some(name) = named {
+            return Some(format!(
+                "a verification of {other} found {name} damaged or missing, which it uses too"
+            ));
+        }
+        // The ledger names the first few of what was found.
+        let is_cut = failure.found.len() >= verify::LISTED;
+        let mut others = state.backups().filter(|backup| backup.id == other);
+        let shares = others.any(|backup| sources.iter().any(|source| backup.uses(source.as_str())));
+        (is_cut && shares)
+            .then(|| format!("a verification found much of {other} damaged, with which it shares objects"))
+    })
+}
