@@ -6,8 +6,8 @@
 mod mark;
 mod onto;
 
-pub(super) use mark::{Marked, look};
-pub(super) use onto::HIDDEN;
+pub(super) use mark::{Mark, Marked, look};
+pub(super) use onto::{CONTROL, HIDDEN, is_unfinished};
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
@@ -26,8 +26,13 @@ use super::{
 };
 
 /// The directories of a restore, each with our mark in it.
-#[derive(Debug)]
-pub(super) struct Claim(Vec<Claimed>);
+#[derive(Debug, Default)]
+pub(super) struct Claim {
+    /// The data directory first.
+    places: Vec<Claimed>,
+    /// Whether it was this very run that took `pg_control` out of the way.
+    hid: bool,
+}
 
 #[derive(Debug)]
 struct Claimed {
@@ -51,7 +56,7 @@ impl Claim {
         let spaces = || plan.tablespaces.iter().map(|space| &*space.to);
         check_empty(&plan.to, "the target")?;
         spaces().try_for_each(|space| check_empty(space, "the tablespace directory"))?;
-        let mut claim = Claim(Vec::new());
+        let mut claim = Claim::default();
         let content = mark::Mark::of(plan).bytes();
         for place in std::iter::once(&*plan.to).chain(spaces()) {
             if let Err(error) = claim.add(place, &content) {
@@ -110,7 +115,7 @@ impl Claim {
             };
             (metadata.mode() & 0o7777, ids)
         });
-        self.0.push(Claimed {
+        self.places.push(Claimed {
             path: path.into(),
             directory,
             before,
@@ -119,7 +124,7 @@ impl Claim {
         });
         if !is_empty_but(path, UNFINISHED).at("list", path)? {
             // Whatever appeared there is not ours: see `give_up`.
-            self.0.pop();
+            self.places.pop();
             let _ = std::fs::remove_file(&mark);
             return Err(refused(
                 "target-not-empty",
@@ -133,7 +138,7 @@ impl Claim {
     /// While it is written, nobody but us may enter: whoever can change names in it could lead root's writes
     /// elsewhere.
     fn keep_others_out(&self) -> Result<()> {
-        let Some(Claimed { path, directory, .. }) = self.0.last() else {
+        let Some(Claimed { path, directory, .. }) = self.places.last() else {
             return Ok(());
         };
         if rustix::process::geteuid().is_root() {
@@ -147,10 +152,10 @@ impl Claim {
     /// All is written and durable: gives the directories to their owner, and takes the marks away, that of the data
     /// directory last.
     pub(super) fn hand_over(&self, owner: Option<Ids>) -> Result<()> {
-        for Claimed { path, directory, .. } in self.0.iter().rev() {
+        for Claimed { path, directory, .. } in self.places.iter().rev() {
             give_file(directory, path, owner)?;
         }
-        for Claimed { path, directory, .. } in self.0.iter().rev() {
+        for Claimed { path, directory, .. } in self.places.iter().rev() {
             let mark = path.join(UNFINISHED);
             std::fs::remove_file(&mark).at("remove", &mark)?;
             directory.sync_all().at("sync", path)?;
@@ -162,7 +167,7 @@ impl Claim {
     /// is.
     pub(super) fn give_up(self) {
         // The data directory goes last, and in it the mark.
-        for claimed in self.0.iter().rev() {
+        for claimed in self.places.iter().rev() {
             if !claimed.path.join(UNFINISHED).exists() || clear(&claimed.path).is_err() {
                 continue;
             }
@@ -209,7 +214,7 @@ mod tests {
     use super::*;
 
     fn claim(places: &[&Path]) -> Result<Claim> {
-        let mut claim = Claim(Vec::new());
+        let mut claim = Claim::default();
         for place in places {
             if let Err(error) = claim.add(place, b"a backup") {
                 claim.give_up();

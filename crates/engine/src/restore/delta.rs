@@ -26,7 +26,7 @@ use crate::{Result, database::Opened, error::At as _, event::Context};
 
 use super::{
     Plan,
-    claim::{Claim, HIDDEN},
+    claim::{Claim, HIDDEN, is_unfinished},
     place::check_room,
     refused,
 };
@@ -39,6 +39,9 @@ const SHOWN: usize = 8;
 pub struct DeltaPlan {
     /// Whether it goes on with a restore that was cut off.
     pub resumes: bool,
+    /// What stands in a `postmaster.pid` whose server is not seen from here: it crashed, or works in another container or on
+    /// another machine, and nothing on the disk tells which.
+    pub pid_file: Option<String>,
     /// Files that are there and in the backup.
     pub candidates: u64,
     /// Bytes of them that are compared with the backup.
@@ -83,13 +86,19 @@ impl DeltaPlan {
     /// Whether there is anything that somebody could miss afterwards.
     pub fn overwrites(&self) -> bool {
         let kept = self.candidates > 0 || !self.removes_wal.is_empty();
-        !self.removes.is_empty() || kept && !self.resumes
+        self.pid_file.is_some() || !self.removes.is_empty() || kept && !self.resumes
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.resumes {
             lines.push("resumes   a restore that was cut off".into());
+        }
+        if self.pid_file.is_some() {
+            lines.push(format!(
+                "CHECK     {} is there, and no server is seen: one that crashed leaves it, and one that works in a container or on another machine has it; make sure that none works on this directory",
+                held::PID_FILE
+            ));
         }
         lines.push(format!(
             "delta     compares {} bytes in {} files with the backup and writes only pages that differ; {} files are not there",
@@ -147,6 +156,7 @@ pub(super) async fn complete(context: &Context, opened: &Opened, mut plan: Plan)
     plan.free = check_room(&wanted)?;
     plan.delta = Some(DeltaPlan {
         resumes: delta.resumes,
+        pid_file: delta.pid_file,
         candidates: found.candidates,
         candidate_bytes: found.candidate_bytes,
         absent: found.absent,
@@ -182,15 +192,19 @@ impl Begun {
 /// Judges everything once more, since the plan may be minutes old, takes `pg_control` out of the way, and removes what
 /// the plan said. Up to the first removal everything can be undone, and is if anything was found changed.
 pub(super) async fn begin(context: &Context, opened: &Opened, plan: &Plan, delta: &DeltaPlan) -> Result<Begun> {
-    let (_, owner) = judge(&plan.to, &plan.tablespaces, plan.facts())?;
-    if owner != plan.owner {
+    let judged = judge(&plan.to, &plan.tablespaces, plan.facts())?;
+    if judged.owner != plan.owner {
         return Err(changed(&plan.to));
     }
-    let claim = Claim::onto(plan)?;
-    let found = match last_look(context, opened, plan, delta, &claim).await {
+    same_pid_file(plan, delta, judged.pid_file.as_ref())?;
+    let mut claim = Claim::onto(plan)?;
+    let found = match last_look(context, opened, plan, delta, &mut claim).await {
         Ok(found) => found,
         Err(error) => {
             claim.withdraw();
+            if is_unfinished(&plan.to) {
+                unfinished(context, plan);
+            }
             return Err(error);
         }
     };
@@ -217,7 +231,7 @@ async fn last_look(
     opened: &Opened,
     plan: &Plan,
     delta: &DeltaPlan,
-    claim: &Claim,
+    claim: &mut Claim,
 ) -> Result<Survey> {
     let found = survey(context, opened, plan).await?;
     let known: BTreeSet<&Path> = delta
@@ -234,11 +248,19 @@ async fn last_look(
     if let Some(news) = news {
         return Err(changed(&plan.to.join(news)));
     }
-    claim.hide_control(plan)?;
+    claim.hide_control()?;
     // A server that began a moment ago has read it; none that begins from now on can.
     let spaces: Vec<&Path> = plan.tablespaces.iter().map(|space| &*space.to).collect();
-    held::check(&plan.to, &spaces)?;
+    same_pid_file(plan, delta, held::check(&plan.to, &spaces)?.as_ref())?;
     Ok(found)
+}
+
+/// A server that starts or works where we cannot see it writes its pid file: that of the plan was another one.
+fn same_pid_file(plan: &Plan, delta: &DeltaPlan, found: Option<&String>) -> Result<()> {
+    if found == delta.pid_file.as_ref() {
+        return Ok(());
+    }
+    Err(changed(&plan.to.join(held::PID_FILE)))
 }
 
 /// Deepest first: a directory into which something was put since is not empty, and stays with what is in it.

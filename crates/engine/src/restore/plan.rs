@@ -325,10 +325,10 @@ pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target
     let in_tablespaces: u64 = tablespaces.iter().map(|space| space.bytes).sum();
     let mut wanted = vec![(&*to, facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes)];
     wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
-    let (free, owner) = match found {
+    let (free, owner) = match &found {
         None => (place::check_room(&wanted)?, owner::choose(&to, Some(&facts.owner))?),
         // Room is judged when it is known what is there.
-        Some((_, owner)) => (0, owner),
+        Some(judged) => (0, judged.owner),
     };
     // A server that cannot be started is to be known before hours of copying, not after.
     let start = request.start.as_ref();
@@ -353,8 +353,9 @@ pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target
         wal_bytes,
         free,
         start: request.start.is_some(),
-        delta: found.map(|(ground, _)| DeltaPlan {
-            resumes: ground == Ground::Unfinished,
+        delta: found.map(|judged| DeltaPlan {
+            resumes: judged.ground == Ground::Unfinished,
+            pid_file: judged.pid_file,
             ..DeltaPlan::default()
         }),
         owner,

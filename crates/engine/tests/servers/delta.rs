@@ -267,7 +267,7 @@ async fn a_crashed_original_is_brought_back_in_its_place_with_its_tablespace() {
     let planned = plan.delta.unwrap();
     assert_eq!(planned.pg_wal_link.as_deref(), Some(&*wal));
     assert!(
-        planned.removes.contains(&"postmaster.pid".into()),
+        planned.removes.contains(&"postmaster.pid".into()) && planned.pid_file.is_some(),
         "{:?}",
         planned.removes
     );

@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use engine::restore::{self, Onto, Request};
+use engine::{
+    event::{Event, Stop},
+    restore::{self, Onto, Request},
+};
 use pgformat::Major;
 use testkit::clusters::TestCluster;
 
@@ -134,6 +137,7 @@ async fn what_came_after_the_plan_is_not_removed() {
     assert_eq!(refusal(run().await.unwrap_err()).0, "target-changed");
     fs::remove_file(request.to.join("late")).unwrap();
     assert_same(&tree(&request.to), &before);
+    assert!(!heard_unfinished(&world));
 
     // A server that was started after the plan.
     let plan = restore::plan(&world.context, &opened, &request).await.unwrap();
@@ -152,4 +156,172 @@ async fn what_came_after_the_plan_is_not_removed() {
     let (plan, _) = world.delta(&request).await;
     assert!(plan.delta.unwrap().removes.contains(&"linked".into()));
     assert_eq!(fs::read(theirs.join("precious")).unwrap(), b"x");
+}
+
+const MARK: &str = "lastgood-restore-unfinished";
+const CONTROL: &str = "global/pg_control";
+const HIDDEN: &str = "global/pg_control.lastgood-before";
+
+fn heard_unfinished(world: &World) -> bool {
+    world.warnings().iter().any(|(code, _)| code == "restore-unfinished")
+}
+
+/// Runs a delta restore and stops it once it has begun to compare: what `pg_control` was is gone.
+async fn stop_while_comparing(world: &World, request: &Request) {
+    let stopping = Stop::default();
+    let mut context = world.watching({
+        let stopping = stopping.clone();
+        move |event| {
+            if matches!(event, Event::Step { step: "compare", .. }) {
+                stopping.stop();
+            }
+        }
+    });
+    context.stop = stopping;
+    let opened = world.open().await;
+    let plan = restore::plan(&context, &opened, request).await.unwrap();
+    let ended = restore::run(&context, &opened, request, plan).await;
+    assert!(matches!(ended, Err(engine::Error::Interrupted)), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_leaves_pg_control_as_it_was_found_whatever_older_restores_left() {
+    let source = TestCluster::new(Major::V15, durable()).await;
+    let world = World::new().await;
+    world.backup(&source).await;
+    let mut request = world.request("restored");
+    world.restore(&request).await;
+    request.onto = Onto::Delta;
+    let opened = world.open().await;
+    let refused = async || {
+        let before = tree(&request.to);
+        let plan = restore::plan(&world.context, &opened, &request).await.unwrap();
+        fs::write(request.to.join("late"), "x").unwrap();
+        let refused = restore::run(&world.context, &opened, &request, plan).await.unwrap_err();
+        assert_eq!(refusal(refused).0, "target-changed");
+        fs::remove_file(request.to.join("late")).unwrap();
+        assert_same(&tree(&request.to), &before);
+    };
+
+    // Somebody undid a restore that died, and has run the cluster since.
+    fs::write(request.to.join(HIDDEN), "last week's").unwrap();
+    refused().await;
+    assert!(!heard_unfinished(&world));
+
+    // One that was cut off already stays so, and whoever asks for more is told.
+    stop_while_comparing(&world, &request).await;
+    assert!(!request.to.join(CONTROL).exists() && !request.to.join(HIDDEN).exists());
+    world.heard.0.lock().unwrap().clear();
+    refused().await;
+    assert!(!request.to.join(CONTROL).exists() && heard_unfinished(&world));
+    world.delta(&request).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_restore_of_another_cluster_is_not_gone_over() {
+    let mut theirs = TestCluster::new(Major::V15, durable()).await;
+    let ours = TestCluster::new(Major::V15, durable()).await;
+    let (their_world, world) = (World::new().await, World::new().await);
+    their_world.backup(&theirs).await;
+    world.backup(&ours).await;
+    theirs.stop().await;
+    let to = theirs.data_dir().to_path_buf();
+
+    // A delta restore that died over the old form of a mark, right after it had hidden pg_control: all else is whole.
+    let mark = format!("backup 20261120T143000Z-7f3k9q\nowner \ndata {}\nwhole\n", to.display());
+    fs::write(to.join(MARK), mark).unwrap();
+    fs::rename(to.join(CONTROL), to.join(HIDDEN)).unwrap();
+    let before = tree(&to);
+    check(&world, &to, "target-other-cluster").await;
+    assert_same(&tree(&to), &before);
+
+    // One that died later, when the mark alone tells.
+    let request = Request {
+        to: to.clone(),
+        onto: Onto::Delta,
+        ..their_world.request("unused")
+    };
+    fs::rename(to.join(HIDDEN), to.join(CONTROL)).unwrap();
+    fs::remove_file(to.join(MARK)).unwrap();
+    stop_while_comparing(&their_world, &request).await;
+    assert!(!to.join(HIDDEN).exists() && !to.join(CONTROL).exists());
+    let before = tree(&to);
+    check(&world, &to, "target-other-cluster").await;
+    assert_same(&tree(&to), &before);
+
+    // Their own goes on.
+    let (plan, _) = their_world.delta(&request).await;
+    assert!(plan.delta.unwrap().resumes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablespace_of_another_clusters_unfinished_restore_is_not_gone_over() {
+    let theirs = TestCluster::new(Major::V15, durable()).await;
+    let ours = TestCluster::new(Major::V15, durable()).await;
+    let (their_world, world) = (World::new().await, World::new().await);
+    let (to, moved) = (world.target("restored"), world.target("moved"));
+    let mut requests = Vec::new();
+    for (source, world, name) in [(&theirs, &their_world, "theirs"), (&ours, &world, "ours")] {
+        let space = directory_beside(source, name);
+        sql(
+            source,
+            &format!("CREATE TABLESPACE space LOCATION '{}'", space.display()),
+        )
+        .await;
+        sql(source, "CREATE TABLE public.kept TABLESPACE space AS SELECT 1 AS one").await;
+        world.backup(source).await;
+        requests.push(Request {
+            to: to.clone(),
+            onto: Onto::Delta,
+            tablespaces: vec![(space, moved.clone())],
+            ..world.request("unused")
+        });
+    }
+    stop_while_comparing(&their_world, &requests[0]).await;
+    fs::write(moved.join("theirs"), "x").unwrap();
+    // Their data directory is gone, and the marks have the name of ours.
+    fs::remove_dir_all(&to).unwrap();
+    check_request(&world, &requests[1], "target-unfinished").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pid_file_that_no_server_here_explains_is_put_before_a_person() {
+    let mut source = TestCluster::new(Major::V15, durable()).await;
+    let world = World::new().await;
+    world.backup(&source).await;
+    source.crash().await;
+    let request = Request {
+        to: source.data_dir().to_path_buf(),
+        onto: Onto::Delta,
+        ..world.request("unused")
+    };
+    let opened = world.open().await;
+    let plan = restore::plan(&world.context, &opened, &request).await.unwrap();
+    let delta = plan.delta.as_ref().unwrap();
+    let pid_file = request.to.join("postmaster.pid");
+    let content = fs::read_to_string(&pid_file).unwrap();
+    assert_eq!(delta.pid_file.as_deref(), Some(&*content));
+    let only = restore::DeltaPlan {
+        resumes: true,
+        pid_file: delta.pid_file.clone(),
+        ..restore::DeltaPlan::default()
+    };
+    assert!(delta.overwrites() && only.overwrites());
+    let said = plan.lines().join("\n");
+    assert!(
+        said.contains("postmaster.pid is there") && said.contains("make sure"),
+        "{said}"
+    );
+
+    // Whoever writes it anew after the plan lives, wherever that is.
+    fs::write(&pid_file, content.replacen("ready", "starting", 1)).unwrap();
+    let before = tree(&request.to);
+    let refused = restore::run(&world.context, &opened, &request, plan).await.unwrap_err();
+    assert_eq!(refusal(refused).0, "target-changed");
+    assert_same(&tree(&request.to), &before);
+
+    // One that cannot be read says nothing, least of all that nobody is there.
+    fs::remove_file(&pid_file).unwrap();
+    fs::create_dir(&pid_file).unwrap();
+    check(&world, &request.to, "target-unreadable").await;
 }

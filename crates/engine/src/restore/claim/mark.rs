@@ -27,6 +27,8 @@ const MARK_MAX: u64 = 16 << 10;
 pub(in crate::restore) struct Mark {
     /// The backup that was to be restored when the mark was made.
     pub(in crate::restore) backup: String,
+    /// The system identifier of its cluster. Marks of older versions do not have it.
+    pub(in crate::restore) system: Option<u64>,
     /// To whom the files will belong: while they are written, directories are root's.
     pub(in crate::restore) owner: Option<Ids>,
     /// The data directory: whose tablespaces lie here.
@@ -37,6 +39,7 @@ impl Mark {
     pub(super) fn of(plan: &Plan) -> Mark {
         Mark {
             backup: plan.backup.clone(),
+            system: Some(plan.facts().postgresql.generation),
             owner: plan.owner,
             to: plan.to.clone(),
         }
@@ -47,17 +50,25 @@ impl Mark {
             .owner
             .map(|ids| format!("{}:{}", ids.user, ids.group))
             .unwrap_or_default();
-        let head = format!("backup {}\nowner {owner}\ndata ", self.backup);
+        let system = self
+            .system
+            .map(|system| format!("system {system}\n"))
+            .unwrap_or_default();
+        let head = format!("backup {}\n{system}owner {owner}\ndata ", self.backup);
         [head.as_bytes(), self.to.as_os_str().as_bytes(), b"\nwhole\n"].concat()
     }
 
     /// `None`: it was cut off while it was written, or is not ours.
     fn parse(bytes: &[u8]) -> Option<Mark> {
         let rest = bytes.strip_suffix(b"\nwhole\n")?.strip_prefix(b"backup ")?;
-        let mut lines = rest.splitn(3, |byte| *byte == b'\n');
-        let mut line = || lines.next();
-        let backup = std::str::from_utf8(line()?).ok()?.to_string();
-        let owner = std::str::from_utf8(line()?).ok()?.strip_prefix("owner ")?;
+        let (backup, rest) = line(rest)?;
+        let (mut owner, mut rest) = line(rest)?;
+        let mut system = None;
+        if let Some(number) = owner.strip_prefix("system ") {
+            system = Some(number.parse().ok()?);
+            (owner, rest) = line(rest)?;
+        }
+        let owner = owner.strip_prefix("owner ")?;
         let owner = match owner.split_once(':') {
             None => None,
             Some((user, group)) => Some(Ids {
@@ -65,13 +76,20 @@ impl Mark {
                 group: group.parse().ok()?,
             }),
         };
-        let to = line()?.strip_prefix(b"data ")?;
+        let to = rest.strip_prefix(b"data ")?;
         Some(Mark {
-            backup,
+            backup: backup.into(),
+            system,
             owner,
             to: OsString::from_vec(to.to_vec()).into(),
         })
     }
+}
+
+/// A line, and what comes after it.
+fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (line, rest) = bytes.split_at_checked(bytes.iter().position(|byte| *byte == b'\n')?)?;
+    Some((std::str::from_utf8(line).ok()?, rest.get(1..)?))
 }
 
 /// What a directory's mark says.
@@ -134,9 +152,11 @@ mod tests {
 
     #[test]
     fn a_mark_says_what_it_was_told_and_half_a_mark_says_nothing() {
-        for owner in [None, Some(Ids { user: 26, group: 27 })] {
+        let ids = Some(Ids { user: 26, group: 27 });
+        for (system, owner) in [(None, None), (None, ids), (Some(7), None), (Some(u64::MAX), ids)] {
             let mark = Mark {
                 backup: "20261120T143000Z-7f3k9q".into(),
+                system,
                 owner,
                 to: "/srv/a\nb".into(),
             };

@@ -1,7 +1,8 @@
 //! Judges whether a restore may go onto what is in a directory. Nothing is changed here.
 //!
-//! Invariant: a directory is fit only if it is empty, holds an unfinished restore of ours, or holds a cluster of the
-//! backup's own identity and version on which no server works. Anything else is somebody's, whatever was asked for.
+//! Invariant: a directory is fit only if it is empty, holds an unfinished restore of the backup's own cluster, or holds a
+//! cluster of its identity and version on which no server is seen to work. Anything else is somebody's, whatever was asked
+//! for.
 
 use std::{
     io::Read,
@@ -19,7 +20,7 @@ use crate::{Result, error::At as _};
 
 use super::{
     super::{
-        claim::{Marked, look},
+        claim::{CONTROL, HIDDEN, Mark, Marked, look},
         inline::no_follow,
         owner::{self, Ids},
         place::{UNFINISHED, check_empty, is_empty_but},
@@ -40,13 +41,23 @@ pub(in crate::restore) enum Ground {
     Cluster,
 }
 
-/// Judges all places; returns what the data directory is and to whom its files will belong.
-pub(in crate::restore) fn judge(to: &Path, spaces: &[TablespacePlan], facts: &Facts) -> Result<(Ground, Option<Ids>)> {
+/// What a judgement came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::restore) struct Judged {
+    pub(in crate::restore) ground: Ground,
+    /// To whom the files will belong.
+    pub(in crate::restore) owner: Option<Ids>,
+    /// What stands in a pid file whose server is not seen.
+    pub(in crate::restore) pid_file: Option<String>,
+}
+
+/// Judges all places.
+pub(in crate::restore) fn judge(to: &Path, spaces: &[TablespacePlan], facts: &Facts) -> Result<Judged> {
     let paths: Vec<&Path> = spaces.iter().map(|space| &*space.to).collect();
-    held::check(to, &paths)?;
+    let pid_file = held::check(to, &paths)?;
     let marked = look(to)?;
     let ground = match &marked {
-        Marked::By(mark) if mark.to == to && !to.join("global/pg_control").exists() => Ground::Unfinished,
+        Marked::By(mark) if mark.to == to && !to.join(CONTROL).exists() => unfinished(to, mark, facts)?,
         // While `pg_control` is there, it was not begun to be changed, or it is all done: it is whose it says.
         Marked::By(mark) if mark.to == to => identity(to, facts)?,
         // Whoever died over the mark had changed nothing yet. One with another directory's name is a tablespace's, or was
@@ -56,12 +67,26 @@ pub(in crate::restore) fn judge(to: &Path, spaces: &[TablespacePlan], facts: &Fa
         Marked::No => cluster(to, facts)?,
     };
     check_owner(to)?;
-    spaces.iter().try_for_each(|one| space(one, to, ground))?;
+    spaces.iter().try_for_each(|one| space(one, to, ground, facts))?;
     let owner = match marked {
         Marked::By(mark) if mark.owner.is_some() => mark.owner,
         _ => owner::choose(to, Some(&facts.owner))?,
     };
-    Ok((ground, owner))
+    Ok(Judged {
+        ground,
+        owner,
+        pid_file,
+    })
+}
+
+/// A restore that was cut off is the backup's cluster's to go on with, not another's: until its first removal, all that
+/// the old cluster was is still there. The mark says whose it is, and so does the hidden `pg_control`.
+fn unfinished(to: &Path, mark: &Mark, facts: &Facts) -> Result<Ground> {
+    let hidden = control(&to.join(HIDDEN)).ok();
+    for found in [mark.system, hidden.map(|control| control.system_identifier)] {
+        found.map_or(Ok(()), |found| same_cluster(to, found, facts))?;
+    }
+    Ok(Ground::Unfinished)
 }
 
 fn cluster(to: &Path, facts: &Facts) -> Result<Ground> {
@@ -96,28 +121,36 @@ fn identity(to: &Path, facts: &Facts) -> Result<Ground> {
             "Restore into an empty or new directory.",
         ));
     }
-    let control = read(&to.join("global/pg_control"), FILE_BYTES as u64);
-    let control = control
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| Control::parse(&bytes).map_err(|error| error.to_string()));
-    let control = control.map_err(|error| {
+    let control = control(&to.join(CONTROL)).map_err(|error| {
         refused(
             "target-unknown-cluster",
             format!("which cluster {shown} holds cannot be told: its global/pg_control cannot be read ({error})"),
             "Restore into an empty or new directory.",
         )
     })?;
-    if control.system_identifier != facts.postgresql.generation {
-        return Err(refused(
-            "target-other-cluster",
-            format!(
-                "{shown} holds another cluster: its system identifier is {}, the backup's {}",
-                control.system_identifier, facts.postgresql.generation
-            ),
-            "Check the path, or restore into an empty or new directory.",
-        ));
-    }
+    same_cluster(to, control.system_identifier, facts)?;
     Ok(Ground::Cluster)
+}
+
+fn same_cluster(to: &Path, found: u64, facts: &Facts) -> Result<()> {
+    if found == facts.postgresql.generation {
+        return Ok(());
+    }
+    Err(refused(
+        "target-other-cluster",
+        format!(
+            "{} holds another cluster: its system identifier is {found}, the backup's {}",
+            to.display(),
+            facts.postgresql.generation
+        ),
+        "Check the path, or restore into an empty or new directory.",
+    ))
+}
+
+/// What stands in a `pg_control`, or why it cannot be told.
+fn control(path: &Path) -> std::result::Result<Control, String> {
+    let bytes = read(path, FILE_BYTES as u64).map_err(|error| error.to_string())?;
+    Control::parse(&bytes).map_err(|error| error.to_string())
 }
 
 /// At most `limit` bytes of a file; no link is followed.
@@ -151,8 +184,9 @@ fn check_owner(to: &Path) -> Result<()> {
 }
 
 /// A tablespace's directory may hold what this very cluster has there, and nothing of another one of the same version.
-fn space(space: &TablespacePlan, to: &Path, ground: Ground) -> Result<()> {
-    let by_us = matches!(look(&space.to)?, Marked::By(mark) if mark.to == to);
+fn space(space: &TablespacePlan, to: &Path, ground: Ground, facts: &Facts) -> Result<()> {
+    let ours = |mark: &Mark| mark.to == to && mark.system.is_none_or(|system| system == facts.postgresql.generation);
+    let by_us = matches!(&look(&space.to)?, Marked::By(mark) if ours(mark));
     let link = to.join("pg_tblspc").join(space.oid.to_string());
     let linked = ground != Ground::Nothing && link.canonicalize().is_ok_and(|leads| leads == space.to);
     if by_us || linked {

@@ -1,11 +1,15 @@
 //! Whether a server works on a directory, with or without a pid file.
 //!
 //! All processes of a server work in its data directory (`ChangeToDataDir` in `utils/init/miscinit.c`), which the system
-//! shows of processes of the same user, and to root of all. A server on another machine, or of another user where we are
-//! not root, cannot be seen; but then its files are not ours to write either.
+//! shows of processes of the same user, and to root of all. What is not seen: a server of another user where we are not
+//! root, whose files are not ours to write either; and one on another machine or in another container (of another pid and
+//! IPC namespace) that shares the directory, whose files may well be ours to write. That one has a `postmaster.pid`, as a
+//! server that crashed has; it ends by itself when the file is gone. So a file that no server here explains is a person's
+//! to judge.
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -14,9 +18,18 @@ use crate::Result;
 
 use super::super::refused;
 
-/// Refuses a data directory on which a server works, and tablespaces that a server uses which works elsewhere.
-pub(super) fn check(to: &Path, spaces: &[&Path]) -> Result<()> {
-    if let Ok(Some(pid)) = pgclient::cluster::is_running(to) {
+/// In a data directory while a server works on it, and after a crash.
+pub(super) const PID_FILE: &str = "postmaster.pid";
+
+/// Refuses a data directory on which a server works, and tablespaces that a server uses which works elsewhere. Returns what
+/// stands in a pid file whose server is not seen.
+pub(super) fn check(to: &Path, spaces: &[&Path]) -> Result<Option<String>> {
+    if to.exists() && !to.is_dir() {
+        // No server works on a file; that it is none of ours is said by others.
+        return Ok(None);
+    }
+    let path = to.join(PID_FILE);
+    if let Some(pid) = pgclient::cluster::is_running(to).map_err(|error| unread(&path, &error))? {
         return Err(running(to, &format!("process {pid}")));
     }
     if let Some(segment) = attached(to) {
@@ -32,7 +45,24 @@ pub(super) fn check(to: &Path, spaces: &[&Path]) -> Result<()> {
             }
         }
     }
-    Ok(())
+    match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unread(&path, &error)),
+        // Its paths need not be UTF-8.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+    }
+}
+
+fn unread(path: &Path, error: &dyn std::error::Error) -> crate::Error {
+    let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    refused(
+        "target-unreadable",
+        format!(
+            "whether a server runs there cannot be told: {} cannot be read ({why})",
+            path.display()
+        ),
+        "Run the command as the server's user or root; remove the file only if no server works on the directory.",
+    )
 }
 
 fn running(path: &Path, who: &str) -> crate::Error {
@@ -84,7 +114,7 @@ fn uses(directory: &Path, space: &Path) -> bool {
 /// The shared memory that the pid file names (its seventh line: key and id), if processes are attached to it: a server
 /// whose first process was killed. PostgreSQL asks the same (`PGSharedMemoryIsInUse`).
 fn attached(to: &Path) -> Option<u64> {
-    let file = fs::read(to.join("postmaster.pid")).ok()?;
+    let file = fs::read(to.join(PID_FILE)).ok()?;
     let text = String::from_utf8_lossy(&file);
     let mut fields = text.lines().nth(6)?.split_whitespace();
     let (key, id): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -119,13 +149,31 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_any_server_is_not_held() {
+    fn a_directory_without_any_server_is_not_held_and_a_pid_file_is_told_of() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("postmaster.pid"),
-            "999999999\n/d\n1\n5432\n/tmp\n\n1 1\n",
-        )
-        .unwrap();
-        assert!(check(folder.path(), &[]).is_ok());
+        assert_eq!(check(folder.path(), &[]).unwrap(), None);
+        // A number that is nobody's, and one that is another program's here.
+        for pid in [999_999_999, std::process::id()] {
+            let content = format!("{pid}\n/d\n1\n5432\n/tmp\n\n1 1\n");
+            fs::write(folder.path().join(PID_FILE), &content).unwrap();
+            assert_eq!(check(folder.path(), &[]).unwrap(), Some(content));
+        }
+    }
+
+    #[test]
+    fn a_pid_file_that_cannot_be_read_is_no_sign_that_nobody_works_there() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(PID_FILE)).unwrap();
+        let error = check(folder.path(), &[]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                crate::Error::Refused {
+                    code: "target-unreadable",
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }
