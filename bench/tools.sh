@@ -47,11 +47,12 @@ command_of() {
     lastgood-fastest) ours+=(backup bench --full --jobs "$jobs" --compress=-1) ;;
     lastgood-increment | lastgood-little) ours+=(backup bench --incremental --jobs "$jobs") ;;
     lastgood-restore) ours+=(restore bench --to "$work/restored/lastgood" --yes --jobs "$jobs") ;;
+    lastgood-last) ours+=(restore bench --to "$work/restored/lastgood" --yes --jobs "$jobs" --at "backup:$last") ;;
     lastgood-delta | lastgood-same) ours+=(restore bench --to "$work/restored/lastgood" --delta --yes --jobs "$jobs") ;;
     pgbackrest-backup) theirs+=("${usual[@]}" --type=full backup) ;;
     pgbackrest-fastest) theirs+=("${pgbackrest_backup[@]}" --compress-type=lz4 --type=full backup) ;;
     pgbackrest-increment | pgbackrest-little) theirs+=("${usual[@]}" --type=incr backup) ;;
-    pgbackrest-restore) theirs+=("${into[@]}" restore) ;;
+    pgbackrest-restore | pgbackrest-last) theirs+=("${into[@]}" restore) ;;
     pgbackrest-delta | pgbackrest-same) theirs+=("${into[@]}" --delta restore) ;;
     *) echo "no $tool $verb" >&2; return 2 ;;
   esac
@@ -89,6 +90,9 @@ before_restore() {
   trash "$work/restored/$1"
   [ "$1" = lastgood ] || install -d -o "$owner" -m 700 "$work/restored/$1"
 }
+
+before_last() { before_restore "$1"; }
+after_last() { after_restore "$1"; }
 
 # These go onto what is there.
 before_increment() { :; }
