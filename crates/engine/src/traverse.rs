@@ -4,6 +4,7 @@
 //! is bounded: channels by their length, results out of order by [`WINDOW`].
 
 mod compare;
+mod reading;
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +15,8 @@ use async_channel::{Receiver, Sender};
 use async_lock::{Semaphore, SemaphoreGuardArc};
 use repo::{
     Repository,
-    leaf::{self, Extent},
     manifest::Manifest,
     map::MapReader,
-    sources::Sources,
     table::{Entry, EntryKind, LeafSlot, TableReader},
 };
 
@@ -29,6 +28,7 @@ use crate::{
 };
 
 pub(crate) use compare::Compared;
+pub(crate) use reading::Reading;
 
 /// A large file is handled in parts of this many leaves, 64 MiB at 8 KiB a page, by whoever is free.
 const PART_LEAVES: usize = 4;
@@ -66,76 +66,6 @@ pub(crate) struct Handled {
 pub(crate) trait Handler: Send + 'static {
     /// Handles a whole file, or a part of one.
     fn file(&mut self, entry: &FileEntry, whole: bool) -> impl Future<Output = Result<Handled>> + Send;
-}
-
-/// What a handler reads pages with.
-pub(crate) struct Reading {
-    pages: Pages,
-    maps: MapReader,
-    /// The manifest's numbering, which all page references are by.
-    sources: Sources,
-    /// Bytes of a page.
-    pub(crate) page_size: u32,
-    room: compare::Room,
-    /// Pieces too small to be handed out one by one.
-    gathered: Vec<u8>,
-}
-
-/// Bytes that are handed out at once, but for the last of a file.
-const GATHERED: usize = 256 << 10;
-
-impl Reading {
-    /// Hands all bytes of `entry`, in order, to `take` with their offset in the file: pieces of some hundred KiB, for whoever writes
-    /// a page at a time waits for others who write into the same file. Every page was checked by its hash.
-    pub(crate) async fn read(
-        &mut self,
-        entry: &FileEntry,
-        mut take: impl FnMut(u64, &[u8]) -> Result<()> + Send,
-    ) -> Result<Handled> {
-        let start = entry.first_leaf * u64::from(leaf::LEAF_PAGES) * u64::from(self.page_size);
-        let mut handled = Handled::default();
-        let mut gathered = std::mem::take(&mut self.gathered);
-        gathered.clear();
-        let mut hand = |handled: &mut Handled, bytes: &[u8]| {
-            take(start + handled.bytes, bytes)?;
-            handled.bytes += bytes.len() as u64;
-            handled.crc = crc32c::crc32c_append(handled.crc, bytes);
-            Ok(())
-        };
-        for (number, slot) in entry.leaves.iter().enumerate() {
-            for extent in self.extents(entry, number as u64, slot).await? {
-                let gather = |bytes: &[u8]| {
-                    if gathered.is_empty() && bytes.len() >= GATHERED {
-                        return hand(&mut handled, bytes);
-                    }
-                    gathered.extend_from_slice(bytes);
-                    if gathered.len() >= GATHERED {
-                        hand(&mut handled, &gathered)?;
-                        gathered.clear();
-                    }
-                    Ok(())
-                };
-                self.pages.read(&extent, gather).await?;
-            }
-        }
-        if !gathered.is_empty() {
-            hand(&mut handled, &gathered)?;
-        }
-        self.gathered = gathered;
-        handled.fetched_bytes = self.pages.take_fetched();
-        Ok(handled)
-    }
-
-    async fn extents(&mut self, entry: &FileEntry, number: u64, slot: &LeafSlot) -> Result<Vec<Extent>> {
-        let leaf = match slot {
-            LeafSlot::Inline(leaf) => leaf.clone(),
-            LeafSlot::Ref(at) => {
-                let pages = leaf::pages_of_leaf(entry.size, self.page_size, entry.first_leaf + number);
-                self.maps.leaf(at, pages, &mut self.sources).await?
-            }
-        };
-        Ok(leaf.0)
-    }
 }
 
 /// The walk.
@@ -186,14 +116,9 @@ impl Traverse<'_> {
         let page_size = self.manifest.facts.postgresql.block_size;
         let packs = Arc::new(Packs::new(self.repository.clone(), needed.clone(), page_size as usize));
         for _ in 0..jobs {
-            let handler = make(Reading {
-                pages: Pages::new(packs.clone())?,
-                maps: MapReader::new(self.repository, needed.clone())?,
-                sources: needed.sources.clone(),
-                page_size,
-                room: compare::Room::default(),
-                gathered: Vec::new(),
-            });
+            let pages = Pages::new(packs.clone())?;
+            let maps = MapReader::new(self.repository, needed.clone())?;
+            let handler = make(Reading::new(pages, maps, needed.sources.clone(), page_size));
             let worker = work(self.context.clone(), handler, work_out.clone(), done_in.clone());
             let worker = watched(worker, done_in.clone());
             self.context.runtime.workers.spawn(Box::pin(worker));
