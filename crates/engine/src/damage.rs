@@ -9,7 +9,7 @@ use repo::{
     manifest::Manifest,
 };
 
-use crate::{Result, database::Opened, restore};
+use crate::{Result, alert, database::Opened, restore};
 
 /// What the names of these alerts begin with; the object's name follows.
 const ALERT: &str = "object-damaged-";
@@ -64,15 +64,7 @@ fn users<'s>(state: &'s State, name: &str) -> Vec<&'s str> {
 /// As [`Opened::append`].
 pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<()> {
     let alert = format!("{ALERT}{name}");
-    let (is_known, users) = opened
-        .with_state(|state| {
-            let is_known = state.alerts().any(|(known, _)| known == alert);
-            (is_known, users(state, name).join(", "))
-        })
-        .await;
-    if is_known {
-        return Ok(());
-    }
+    let users = opened.with_state(|state| users(state, name).join(", ")).await;
     let whose = match users.is_empty() {
         true => String::new(),
         false => format!(" Backups that may not restore without it: {users}."),
@@ -80,13 +72,7 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     let text = format!(
         "{what}.{whose} Copy it back from another copy of the repository if there is one; `lastgood verify BACKUP` tells of each whether it can be restored."
     );
-    let entry = Entry::AlertRaised {
-        alert,
-        severity: Severity::Critical,
-        text,
-    };
-    opened.append(entry).await?;
-    Ok(())
+    alert::raise(opened, &alert, Severity::Critical, text).await
 }
 
 /// Clears what was said of objects of `backup`, all of which were read just now and are whole.

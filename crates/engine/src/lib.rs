@@ -20,6 +20,7 @@ pub mod status;
 pub mod target;
 pub mod verify;
 
+mod alert;
 mod damage;
 mod error;
 mod pages;

@@ -34,13 +34,8 @@ pub async fn accept(opened: &Opened, timeline: u32, by: &str) -> Result<Vec<Acce
     for generation in generations {
         for left in who_left(&opened.repository, generation, timeline).await? {
             let alert = alert_of(generation, timeline, left.child);
-            let (known, raised) = opened
-                .with_state(|state| {
-                    (
-                        is_accepted(state, generation, timeline, left.child),
-                        state.alerts().any(|(raised, _)| raised == alert),
-                    )
-                })
+            let known = opened
+                .with_state(|state| is_accepted(state, generation, timeline, left.child))
                 .await;
             if known {
                 continue;
@@ -49,18 +44,12 @@ pub async fn accept(opened: &Opened, timeline: u32, by: &str) -> Result<Vec<Acce
                 session = Some(opened.begin_session().await?);
             }
             // Only an alert that was raised can be cleared; whoever would have raised it may not have come yet.
-            if !raised {
-                let entry = Entry::AlertRaised {
-                    alert: alert.clone(),
-                    severity: Severity::Warning,
-                    text: format!(
-                        "timeline {timeline} was left for timeline {} at {}",
-                        left.child,
-                        Lsn(left.at)
-                    ),
-                };
-                opened.append(entry).await?;
-            }
+            let text = format!(
+                "timeline {timeline} was left for timeline {} at {}",
+                left.child,
+                Lsn(left.at)
+            );
+            crate::alert::raise(opened, &alert, Severity::Warning, text).await?;
             let by = by.to_string();
             opened.append(Entry::AlertCleared { alert, by }).await?;
             accepted.push(Accepted {

@@ -3,11 +3,11 @@
 
 use repo::{
     Repository,
-    ledger::{Entry, Severity},
+    ledger::Severity,
     wal::{Coverage, WalStream, assemble},
 };
 
-use crate::{Error, Result, database::Opened};
+use crate::{Error, Result, alert, database::Opened};
 
 /// What the names of these alerts begin with; the object's name follows.
 pub(crate) const ALERT: &str = "wal-damaged-";
@@ -21,22 +21,15 @@ pub(crate) async fn remember(opened: &Opened, error: &Error) {
         return;
     }
     let alert = format!("{ALERT}{name}");
-    let known = opened
-        .with_state(|state| state.alerts().any(|(known, _)| known == alert))
-        .await;
-    if !known {
-        let text = format!(
-            "{name} is damaged: {what}. Take a backup now, if none lies behind it; the moments between cannot be reached unless the object comes back from a copy of the repository."
-        );
-        let entry = Entry::AlertRaised {
-            alert,
-            severity: Severity::Critical,
-            text,
-        };
-        // The damage itself is the error that is told.
-        if opened.begin_session().await.is_ok() {
-            let _ = opened.append(entry).await;
-        }
+    if alert::stands(opened, &alert).await {
+        return;
+    }
+    let text = format!(
+        "{name} is damaged: {what}. Take a backup now, if none lies behind it; the moments between cannot be reached unless the object comes back from a copy of the repository."
+    );
+    // The damage itself is the error that is told.
+    if opened.begin_session().await.is_ok() {
+        let _ = alert::raise(opened, &alert, Severity::Critical, text).await;
     }
 }
 

@@ -63,6 +63,23 @@ pub(super) struct Done {
     read: u64,
 }
 
+/// All that was read, durable in the repository, and not yet a backup.
+struct Copied {
+    begun: Started,
+    kept: Kept,
+    packs: Vec<ObjectRef>,
+    assembled: Assembled,
+    files: Vec<KeptFile>,
+    increment: Option<Increment>,
+}
+
+impl Copied {
+    /// Bytes it added to the repository.
+    fn stored(&self) -> u64 {
+        self.packs.iter().map(|pack| u64::from(pack.size)).sum::<u64>() + self.assembled.stored()
+    }
+}
+
 impl Work<'_> {
     /// The order is the whole argument: the server keeps WAL before the backup starts; `pg_control` is read
     /// after all other files and before the stop; the manifest is written when all it names is durable; the
@@ -124,17 +141,26 @@ impl Work<'_> {
         let assembled = assembler.finish().await?;
         check_stored(&self.opened.repository, &self.session, self.id, &packs, &assembled).await?;
         let increment = self.base.manifest().map(|_| increment(&assembled.totals.counts, why));
-        let counts = assembled.totals.counts;
-        let read =
-            (counts.stored + counts.same + counts.audited + counts.moved) * u64::from(self.plan.facts.block_size);
+        self.commit(Copied {
+            begun,
+            kept,
+            packs,
+            assembled,
+            files: kept_files(control, &stopped),
+            increment,
+        })
+        .await
+    }
 
-        context.step("commit", "writing the manifest");
-        let errors = assembled.errors.clone();
-        let stored = packs.iter().map(|pack| u64::from(pack.size)).sum::<u64>() + assembled.stored();
-        let kept_files = kept_files(control, &stopped);
-        let manifest = self
-            .manifest(&begun, kept, stored, packs, assembled, kept_files, increment.clone())
-            .await?;
+    async fn commit(&self, copied: Copied) -> Result<Done> {
+        self.context.step("commit", "writing the manifest");
+        let kept = copied.kept;
+        let errors = copied.assembled.errors.clone();
+        let increment = copied.increment.clone();
+        let counts = copied.assembled.totals.counts;
+        let pages_read = counts.stored + counts.same + counts.audited + counts.moved;
+        let stored = copied.stored();
+        let manifest = self.manifest(copied).await?;
         check_used(&self.opened.repository, &manifest.needed).await?;
         let finished = manifest.seal(&self.opened.repository, &self.session)?;
         self.opened.repository.put_finished(&finished).await?;
@@ -150,7 +176,7 @@ impl Work<'_> {
             references: references(&manifest),
             summary: line.clone(),
         };
-        context.stop.check()?;
+        self.context.stop.check()?;
         let n = self.opened.append(entry).await?;
         Ok(Done {
             kept,
@@ -158,7 +184,7 @@ impl Work<'_> {
             line,
             n,
             increment,
-            read,
+            read: pages_read * u64::from(self.plan.facts.block_size),
         })
     }
 
@@ -265,47 +291,38 @@ impl Work<'_> {
         Ok((assembler, why))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a manifest brings together, once")]
-    async fn manifest(
-        &self,
-        begun: &Started,
-        ended: Kept,
-        stored: u64,
-        packs: Vec<ObjectRef>,
-        assembled: Assembled,
-        kept: Vec<KeptFile>,
-        increment: Option<Increment>,
-    ) -> Result<Manifest> {
+    async fn manifest(&self, copied: Copied) -> Result<Manifest> {
         let (relations, unknown) = self.server.relations(&self.plan.facts).await?;
         if !unknown.is_empty() {
             let names = unknown.join(", ");
             let what = format!("the tables of {names} could not be listed; a verification cannot compare them");
             self.context.warn("tables-unknown", what);
         }
-        let history = match begun.timeline.0 {
+        let history = match copied.begun.timeline.0 {
             0 | 1 => None,
-            _ => Some(self.server.history(begun.timeline).await?),
+            _ => Some(self.server.history(copied.begun.timeline).await?),
         };
+        let stored = copied.stored();
         manifest(Parts {
             id: self.id,
             database: self.opened.repository.identity().database.clone(),
             parent: self
                 .base
                 .manifest()
-                .zip(increment)
+                .zip(copied.increment)
                 .map(|(parent, increment)| (parent.facts.backup, &parent.needed, increment)),
             label: self.options.label.clone(),
             started: self.started,
             stopped: self.context.runtime.clock.now_micros(),
             plan: self.plan,
-            begun,
-            stop: ended.end,
-            record: ended.record,
+            begun: &copied.begun,
+            stop: copied.kept.end,
+            record: copied.kept.record,
             history,
             stored,
-            packs,
-            assembled,
-            kept,
+            packs: copied.packs,
+            assembled: copied.assembled,
+            kept: copied.files,
             relations,
         })
     }

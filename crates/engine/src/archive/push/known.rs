@@ -3,7 +3,7 @@
 use pgformat::{Lsn, Tli, history::History};
 use repo::{
     Repository,
-    ledger::{self, Entry, Severity},
+    ledger::{self, Severity},
     session::Session,
     wal::{WalStream, is_done, read_history},
 };
@@ -127,17 +127,9 @@ pub(super) async fn check_not_behind(
 
 async fn alert(repository: &Repository, alert: String, text: &str) -> Result<()> {
     let opened = Opened::new(repository.clone()).await?;
-    if opened
-        .with_state(|state| state.alerts().any(|(raised, _)| raised == alert))
-        .await
-    {
+    if crate::alert::stands(&opened, &alert).await {
         return Ok(());
     }
     opened.begin_session().await?;
-    let entry = Entry::AlertRaised {
-        alert,
-        severity: Severity::Critical,
-        text: text.into(),
-    };
-    opened.append(entry).await.map(drop)
+    crate::alert::raise(&opened, &alert, Severity::Critical, text.into()).await
 }

@@ -94,17 +94,7 @@ pub(super) async fn gap(
 
 /// Asks for attention, unless that was done already. What happens to it stops nobody: the error itself is told anyway.
 pub(super) async fn alert(opened: &Opened, alert: &str, text: String) {
-    let raised = opened
-        .with_state(|state| state.alerts().any(|(known, _)| known == alert))
-        .await;
-    if !raised {
-        let entry = Entry::AlertRaised {
-            alert: alert.into(),
-            severity: Severity::Critical,
-            text,
-        };
-        let _ = opened.append(entry).await;
-    }
+    let _ = crate::alert::raise(opened, alert, Severity::Critical, text).await;
 }
 
 /// Asks for attention to an error that no repetition mends.
