@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod delta;
 mod inline;
+mod left_out;
 mod owner;
 mod place;
 mod plan;

@@ -26,6 +26,7 @@ use crate::{
 use super::{
     delta::{self, Patcher, Totals},
     inline::no_follow,
+    left_out::LeftOut,
     owner::{self, Ids},
     place::below,
     plan::TablespacePlan,
@@ -44,6 +45,7 @@ pub(super) struct Copy<'a> {
     pub(super) jobs: usize,
     /// Where a delta restore counts; `None`: nothing is there yet.
     pub(super) delta: Option<Arc<Totals>>,
+    pub(super) left_out: Arc<LeftOut>,
 }
 
 /// What was written.
@@ -64,6 +66,7 @@ impl Copy<'_> {
                     root: root.clone(),
                     owner,
                     reading,
+                    left_out: self.left_out.clone(),
                 };
                 self.walk(make, emitted).await
             }
@@ -73,6 +76,7 @@ impl Copy<'_> {
                     owner,
                     reading,
                     totals: totals.clone(),
+                    left_out: self.left_out.clone(),
                 };
                 self.walk(make, emitted).await
             }
@@ -104,8 +108,8 @@ impl Copy<'_> {
         };
         let done = |entry: &FileEntry, handled: &Handled, parts: bool| {
             fetched_bytes += handled.fetched_bytes;
-            if of_the_source_alone(&entry.path) {
-                return Ok(());
+            if self.left_out.has(&entry.path) {
+                return self.without(&entry.path);
             }
             if parts {
                 let path = below(&self.root, &entry.path);
@@ -136,16 +140,33 @@ impl Copy<'_> {
             // It is given away at the end, when nothing more is written into it.
             match DirBuilder::new().mode(0o700).create(&directory) {
                 // What was no directory is gone by now.
-                Err(error) if self.delta.is_some() && error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if self.may_be_there(path) && error.kind() == ErrorKind::AlreadyExists => {}
                 made => made.at("create", &directory)?,
             }
         }
         Ok((directory, mode))
     }
 
+    /// WAL was laid out before.
+    fn may_be_there(&self, path: &[u8]) -> bool {
+        self.delta.is_some() || path == b"pg_wal"
+    }
+
+    /// Sees that nothing is left where the server wants to make a file.
+    fn without(&self, path: &[u8]) -> Result<()> {
+        if self.delta.is_none() || !self.left_out.is_to_be_reset(path) {
+            return Ok(());
+        }
+        let path = below(&self.root, path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.at("remove", &path),
+        }
+    }
+
     /// Makes a file of which parts will come from several workers.
     fn begin(&self, path: &[u8], size: u64) -> Result<()> {
-        if of_the_source_alone(path) {
+        if self.left_out.has(path) {
             return Ok(());
         }
         let path = below(&self.root, path);
@@ -184,24 +205,17 @@ impl Copy<'_> {
     }
 }
 
-/// Standby and recovery belong to the source's life, not to that of what is restored.
-pub(super) fn of_the_source_alone(path: &[u8]) -> bool {
-    matches!(
-        path,
-        b"standby.signal" | b"recovery.signal" | b"recovery.conf" | b"recovery.done"
-    )
-}
-
 /// One worker's part of a restore.
 struct Writer {
     root: PathBuf,
     owner: Option<Ids>,
     reading: Reading,
+    left_out: Arc<LeftOut>,
 }
 
 impl Handler for Writer {
     async fn file(&mut self, entry: &FileEntry, whole: bool) -> Result<Handled> {
-        if of_the_source_alone(&entry.path) {
+        if self.left_out.has(&entry.path) {
             return self.reading.read(entry, |_, _| Ok(())).await;
         }
         let path = below(&self.root, &entry.path);

@@ -6,6 +6,7 @@ use std::{
     io::BufWriter,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use pgformat::{
@@ -149,6 +150,9 @@ async fn fill(
     let (root, owner, manifest) = (&plan.to, plan.owner, &plan.manifest);
     let facts = &manifest.facts;
 
+    // First: what it says decides what is written of the files.
+    context.step("wal", "laying out WAL");
+    let (wal_bytes, left_out) = wal::lay(context, &opened.repository, plan).await?;
     match begun {
         None => context.step("fetch", "restoring files"),
         Some(_) => context.step("compare", "comparing files, and restoring what differs"),
@@ -172,6 +176,7 @@ async fn fill(
         owner,
         jobs: request.jobs,
         delta: begun.map(|begun| begun.totals.clone()),
+        left_out: Arc::new(left_out),
     };
     let copied = copy.run(&mut emitted).await?;
     let micros = facts.stopped;
@@ -179,14 +184,12 @@ async fn fill(
     let control = control(manifest)?;
     let made = config::fill_in(root, &control, owner, micros, &mut emitted)?;
 
-    context.step("wal", "laying out WAL");
     for name in RECREATED_DIRECTORIES {
         let directory = root.join(name);
         if !directory.exists() {
             make_directory(&directory, owner)?;
         }
     }
-    let wal_bytes = wal::lay(context, &opened.repository, plan).await?;
     let buffered = emitted.finish(&ranges(facts)).at("write", &emitted_path)?;
     let file = buffered
         .into_inner()
@@ -275,7 +278,7 @@ fn ranges(facts: &repo::manifest::Facts) -> Vec<WalRange> {
 }
 
 /// Makes a directory that only its owner may enter, or makes an existing one so.
-fn make_directory(path: &Path, owner: Option<Ids>) -> Result<()> {
+pub(super) fn make_directory(path: &Path, owner: Option<Ids>) -> Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             std::fs::set_permissions(path, Permissions::from_mode(0o700)).at("set the mode of", path)?;

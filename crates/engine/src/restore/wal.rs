@@ -12,6 +12,7 @@ use std::{
 use pgformat::{
     Lsn, Tli,
     segment::{SegmentName, SegmentSize},
+    wal::Geometry,
 };
 use repo::{
     Repository,
@@ -27,19 +28,26 @@ use crate::{
 use super::{
     Plan,
     inline::write_new,
+    left_out::{LeftOut, Look},
     owner::{self, Ids},
+    run::make_directory,
 };
 
-/// Writes the segments and history files; returns the bytes of WAL written.
-pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan) -> Result<u64> {
+/// Writes the segments and history files; returns the bytes of WAL written, and what is not to be written because of what
+/// the WAL says.
+pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan) -> Result<(u64, LeftOut)> {
     let (facts, owner) = (plan.facts(), plan.owner);
     let generation = facts.postgresql.generation;
     let pg_wal = plan.to.join("pg_wal");
+    make_directory(&pg_wal, owner)?;
     histories(repository, plan, &pg_wal).await?;
-    let size = SegmentSize::new(facts.postgresql.segment_size).map_err(|error| repo::Error::Damaged {
+    let odd = |error: pgformat::Error| repo::Error::Damaged {
         name: repo::names::manifest(&facts.backup),
         what: error.to_string(),
-    })?;
+    };
+    let size = SegmentSize::new(facts.postgresql.segment_size).map_err(odd)?;
+    let geometry = Geometry::new(size, facts.postgresql.wal_block_size).map_err(odd)?;
+    let mut look = Look::new(geometry, facts.start.lsn.0).map_err(odd)?;
     let (mut bytes, mut done) = (0, 0);
     let total = plan.wal.iter().map(|piece| piece.to - piece.from).sum();
     for piece in &plan.wal {
@@ -59,6 +67,7 @@ pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan)
             if let Some((_, file, path)) = &open {
                 file.write_all_at(&run.bytes, size.offset_of(Lsn(run.start)))
                     .at("write", path)?;
+                look.feed(run.start, &run.bytes);
                 bytes += run.bytes.len() as u64;
                 done += run.bytes.len() as u64;
                 context.observer.event(Event::Progress { done, total });
@@ -66,7 +75,7 @@ pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan)
         }
         close(open)?;
     }
-    Ok(bytes)
+    Ok((bytes, look.done()))
 }
 
 /// The target timeline's history is needed to recover on it. All others are laid out where they are here: by them the

@@ -32,5 +32,6 @@ mod over_sql;
 mod rounds;
 mod scene;
 mod summaries;
+mod unlogged;
 mod wal_damage;
 mod workload;

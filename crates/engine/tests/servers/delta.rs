@@ -90,7 +90,7 @@ impl World {
                 _ => None,
             })
             .collect();
-        assert_eq!(steps, ["clear", "compare", "wal", "sync"]);
+        assert_eq!(steps, ["clear", "wal", "compare", "sync"]);
         (plan, restored)
     }
 }
@@ -298,7 +298,7 @@ async fn a_delta_restore_that_is_stopped_leaves_no_startable_directory_and_is_go
     request.tablespaces = vec![(space, world.target("moved"))];
     let full = world.restore(&request).await;
     let expected = (tree(&full.to), tree(&world.target("moved")));
-    for stop_at in ["clear", "compare", "wal", "sync"] {
+    for stop_at in ["clear", "wal", "compare", "sync"] {
         fs::write(full.to.join("base/1/1259"), "damaged").unwrap();
         let stopping = engine::event::Stop::default();
         let mut context = world.watching({

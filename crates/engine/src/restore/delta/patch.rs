@@ -17,8 +17,9 @@ use crate::{
 };
 
 use super::super::{
-    copy::{create, finish, of_the_source_alone},
+    copy::{create, finish},
     inline::no_follow,
+    left_out::LeftOut,
     owner::Ids,
     place::below,
 };
@@ -48,11 +49,12 @@ pub(in crate::restore) struct Patcher {
     pub(in crate::restore) owner: Option<Ids>,
     pub(in crate::restore) reading: Reading,
     pub(in crate::restore) totals: Arc<Totals>,
+    pub(in crate::restore) left_out: Arc<LeftOut>,
 }
 
 impl Handler for Patcher {
     async fn file(&mut self, entry: &FileEntry, whole: bool) -> Result<Handled> {
-        if of_the_source_alone(&entry.path) {
+        if self.left_out.has(&entry.path) {
             return self.reading.read(entry, |_, _| Ok(())).await;
         }
         let path = below(&self.root, &entry.path);

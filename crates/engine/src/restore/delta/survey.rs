@@ -15,7 +15,7 @@ use repo::table::{Entry, EntryKind, TableReader};
 use crate::{Result, database::Opened, error::At as _, event::Context, source::FileKind};
 
 use super::{
-    super::{Plan, claim::HIDDEN, copy::of_the_source_alone, inline::CONTROL, place::below, refused, run::major},
+    super::{Plan, claim::HIDDEN, inline::CONTROL, left_out::LeftOut, place::below, refused, run::major},
     walk::{Here, Walk},
 };
 
@@ -127,7 +127,7 @@ impl Found<'_> {
     /// Judges all that comes before `entry`, and what stands in its place.
     fn entry(&mut self, number: usize, side: &mut Side, entry: &Entry) -> Result<()> {
         let path = entry.path.get(side.prefix.len()..).unwrap_or_default();
-        if path.is_empty() || of_the_source_alone(&entry.path) {
+        if path.is_empty() || LeftOut::of_the_source_alone(&entry.path) {
             return Ok(());
         }
         let mut there = None;
