@@ -5,6 +5,7 @@
 mod over_sql;
 mod secrets;
 mod setup;
+mod standby;
 mod usage;
 
 use std::{
