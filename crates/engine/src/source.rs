@@ -4,10 +4,12 @@
 //! relations are dropped while we read.
 
 mod local;
+mod order;
 mod split;
 mod sql;
 
 pub use local::LocalDirectory;
+pub(crate) use order::{Passing, Step, join};
 pub use split::SplitDirectory;
 pub use sql::SqlDirectory;
 
