@@ -4,10 +4,12 @@
 //! relations are dropped while we read.
 
 mod local;
+mod order;
 mod split;
 mod sql;
 
 pub use local::LocalDirectory;
+pub(crate) use order::{Passing, Step, join};
 pub use split::SplitDirectory;
 pub use sql::SqlDirectory;
 
@@ -122,7 +124,8 @@ pub trait Source: Send + Sync {
     fn open(&self, path: &[u8]) -> io::Result<Option<Box<dyn SourceFile>>>;
 }
 
-/// An open file of a [`Source`]. It stays readable when its name goes.
+/// An open file of a [`Source`]. It stays readable when its name goes, or ends there if it is a relation's; one of no relation
+/// that cannot be read on is not found ([`io::ErrorKind::NotFound`]), and as if it never was there.
 pub trait SourceFile: Send + Sync {
     /// What is known of it now.
     fn stat(&self) -> io::Result<Stat>;

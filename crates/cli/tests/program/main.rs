@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod niceness;
 mod over_sql;
 mod secrets;
 mod setup;
+mod standby;
 mod usage;
 
 use std::{

@@ -33,7 +33,7 @@ pub(super) enum Piece {
     Leaf { slot: LeafSlot, extents: Vec<Extent> },
 }
 
-/// What came of the pages of a file, or of all files.
+/// What came of the pages of a file, or of all files. Each is one of stored, same, kept and moved, as `FORMAT.md` has them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) stored: u64,
@@ -263,13 +263,16 @@ impl Reader {
                     let judged = self
                         .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
-                    let is_damaged = judged == Judged::Rotten;
-                    rotten.extend(is_damaged.then_some(at));
-                    match is_damaged {
-                        true => counts.kept += 1,
-                        false => counts.moved += 1,
+                    rotten.extend((judged == Judged::Rotten).then_some(at));
+                    match judged {
+                        Judged::Same => counts.moved += 1,
+                        Judged::Marked => counts.stored += 1,
+                        Judged::Rotten => {
+                            counts.kept += 1;
+                            counts.audited += 1;
+                        }
                     }
-                    is_damaged
+                    judged == Judged::Rotten
                 }
                 Act::Compare => match same() {
                     Some(theirs) if known.is_moving(&of_page(theirs)) => {

@@ -1,6 +1,6 @@
 //! Reads files, checks their pages and hands them to the packer.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 use pgformat::{
     Lsn,
@@ -10,7 +10,7 @@ use pgformat::{
 use repo::leaf::PageRef;
 
 use crate::{
-    Result,
+    Error, Result,
     rate::Rate,
     source::{Source, SourceFile, Stat},
     workers::died,
@@ -112,15 +112,20 @@ impl Reader {
         let stat = open.stat().map_err(|error| unreadable(&file.path, error))?;
         let parent = file.parent.clone();
         let mut stored = stored(file, stat);
-        if let Some(parent) = parent {
-            self.beside(&parent, Some(open), &mut stored, 0, None).await?;
-            return Ok(Some(stored));
-        }
         // A relation is read as long as it was when it was opened: what is added later comes from WAL. Other
         // files have no WAL; they are small, replaced by rename, and read to their end.
-        let length = if stored.relation { Some(stat.size) } else { None };
-        self.range(&*open, &mut stored, 0, length).await?;
-        Ok(Some(stored))
+        let read = match parent {
+            Some(parent) => self.beside(&parent, Some(open), &mut stored, 0, None).await,
+            None => {
+                let length = if stored.relation { Some(stat.size) } else { None };
+                self.range(&*open, &mut stored, 0, length).await
+            }
+        };
+        match read {
+            // What was stored of it, nobody refers to.
+            Err(Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            read => read.map(|()| Some(stored)),
+        }
     }
 
     /// Reads `bytes` of a relation file from offset `from`. A part that has been cut off meanwhile is zeroes:

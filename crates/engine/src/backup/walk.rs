@@ -11,7 +11,7 @@ use pgformat::{
 
 use crate::{
     Error, Result,
-    source::{FileKind, Names, Source, Stat},
+    source::{FileKind, Names, Passing, Source, Stat, Step, join},
 };
 
 use super::increment::ParentFile;
@@ -104,46 +104,6 @@ struct Walker<'a, S> {
     batch_bytes: u64,
 }
 
-/// A directory that is being gone through: its names, and how far.
-struct Open {
-    path: Vec<u8>,
-    names: Names,
-    next: usize,
-    /// Directories among the names that were passed and not yet looked into, the next one last.
-    passed: Vec<usize>,
-}
-
-/// What to do next in a directory.
-enum Step {
-    /// Record what name `.0` stands for.
-    Record(usize),
-    /// Look into the directory with that number.
-    Descend(usize),
-}
-
-impl Open {
-    /// A directory's own entry comes at its name, what is in it at its name and a slash: between the two lie names
-    /// such as `a.b` beside `a`. All of those begin with its name, so that the directory passed last is always the
-    /// first to be looked into.
-    fn step(&mut self) -> Option<Step> {
-        let following = (self.next < self.names.len()).then(|| self.names.get(self.next).0);
-        if let Some(number) = self.passed.last() {
-            let inside = self.names.get(*number).0.iter().chain(b"/");
-            if following.is_none_or(|following| inside.lt(following)) {
-                return self.passed.pop().map(Step::Descend);
-            }
-        }
-        following?;
-        self.next += 1;
-        Some(Step::Record(self.next - 1))
-    }
-
-    fn name(&self, number: usize) -> (Vec<u8>, FileKind) {
-        let (name, kind) = self.names.get(number);
-        (join(&self.path, name), kind)
-    }
-}
-
 impl<S: Sink> Walker<'_, S> {
     async fn directories(&mut self) -> Result<()> {
         let mut stack = Vec::new();
@@ -152,7 +112,7 @@ impl<S: Sink> Walker<'_, S> {
             let number = match top.step() {
                 Some(Step::Record(number)) => number,
                 Some(Step::Descend(number)) => {
-                    let inner = self.open(top.name(number).0)?;
+                    let inner = self.open(top.entry(number).0)?;
                     stack.extend(inner);
                     continue;
                 }
@@ -164,35 +124,29 @@ impl<S: Sink> Walker<'_, S> {
             if self.is_another_clusters(top, number) {
                 continue;
             }
-            let (path, kind) = top.name(number);
+            let (path, kind) = top.entry(number);
             let what = what(&path, kind);
             let verdict = exclude::judge(&path, what);
-            if verdict == Verdict::Skip || kind == FileKind::File && is_unlogged(&path, &top.names) {
+            if verdict == Verdict::Skip || kind == FileKind::File && is_unlogged(&path, top.names()) {
                 continue;
             }
             if what == What::Directory && verdict == Verdict::Keep && !self.spaces.inside.contains(&path) {
-                top.passed.push(number);
+                top.look_into(number);
             }
             self.entry(path, kind).await?;
         }
         Ok(())
     }
 
-    fn open(&self, path: Vec<u8>) -> Result<Option<Open>> {
-        let names = self.source.list(&path).map_err(|error| unreadable(&path, error))?;
-        Ok(names.map(|names| Open {
-            path,
-            names,
-            next: 0,
-            passed: Vec::new(),
-        }))
+    fn open(&self, path: Vec<u8>) -> Result<Option<Passing>> {
+        Passing::begin(self.source, path.clone()).map_err(|error| unreadable(&path, error))
     }
 
     /// In a tablespace each cluster has a folder of its own.
-    fn is_another_clusters(&self, directory: &Open, number: usize) -> bool {
-        let tablespace = directory.path.strip_prefix(b"pg_tblspc/");
+    fn is_another_clusters(&self, directory: &Passing, number: usize) -> bool {
+        let tablespace = directory.path().strip_prefix(b"pg_tblspc/");
         tablespace.is_some_and(|rest| !rest.contains(&b'/'))
-            && directory.names.get(number).0 != self.spaces.version_directory.as_bytes()
+            && directory.names().get(number).0 != self.spaces.version_directory.as_bytes()
     }
 
     async fn entry(&mut self, path: Vec<u8>, kind: FileKind) -> Result<()> {
@@ -360,14 +314,6 @@ fn check_space(source: &dyn Source, spaces: &Spaces, oid: u32) -> Result<()> {
             hint: "Make the tablespace visible at that very path to whoever runs lastgood (mount it, or give rights to the directories above it), then take the backup again.".into(),
         })
     })
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        name.to_vec()
-    } else {
-        [directory, b"/", name].concat()
-    }
 }
 
 /// Forks of unlogged relations stay behind, but for the init fork that the server makes them from.

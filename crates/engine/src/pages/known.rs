@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here opens a frame. Directories of packs say it all.
 
-use repo::{leaf::PageRef, pack::PackReader};
+use repo::{leaf::PageRef, names, pack::PackReader};
 
 use crate::Result;
 
@@ -20,6 +20,15 @@ pub(crate) struct Known {
 }
 
 impl Packs {
+    /// The pack that a page reference means; the manifest, if it does not tell whose that is.
+    pub(crate) fn name(&self, at: PageRef) -> String {
+        let sources = &self.needed.sources;
+        match sources.get(at.source) {
+            Some(backup) => names::pack(&backup, at.pack),
+            None => names::manifest(&sources.owner()),
+        }
+    }
+
     /// Adds the `pages` pages from `at` on to `known`, in order. What an extent has lies in one pack.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use std::{
 };
 
 use pgclient::reader::{FileReader, Listed, Stat as Seen};
+use pgformat::relation::classify;
 
 use super::{FileKind, Names, Source, SourceFile, Stat};
 
@@ -197,8 +198,9 @@ impl Source for SqlDirectory {
     }
 }
 
-/// A file that is named anew with every question. One that goes meanwhile reads as if it ended there, which is what a
-/// relation that is dropped becomes by replay; other files of the server fit into one chunk, read when they were opened.
+/// A file that is named anew with every question, since no session keeps one open. A relation that goes meanwhile reads as if it
+/// ended there, which is what it becomes by replay. Nothing mends any other file: the first part of one that went is
+/// nothing that ever was there, and who reads it is told that it is not found.
 struct SqlFile {
     reader: Arc<FileReader>,
     path: Vec<u8>,
@@ -220,7 +222,10 @@ impl SqlFile {
     fn read(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
         let bytes = u32::try_from(bytes).unwrap_or(CHUNK);
         let read = self.reader.read(&self.path, offset, bytes).map_err(failed)?;
-        Ok(read.unwrap_or_default())
+        match read {
+            None if classify(&self.path).is_none() => Err(io::ErrorKind::NotFound.into()),
+            read => Ok(read.unwrap_or_default()),
+        }
     }
 
     /// Reads on from `offset`: `ahead` ends there.

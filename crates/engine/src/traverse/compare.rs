@@ -81,6 +81,8 @@ impl Reading {
             while at < end {
                 let length = ((end - at) as usize).min(PIECE_BYTES);
                 let piece = Piece {
+                    entry,
+                    leaf: start / u64::from(self.page_size),
                     at,
                     first: ((at - start) / u64::from(self.page_size)) as usize,
                     length,
@@ -110,7 +112,7 @@ impl Reading {
     )]
     async fn piece(
         &mut self,
-        piece: &Piece,
+        piece: &Piece<'_>,
         begun: &[Begun],
         room: &mut Room,
         local: &mut (impl FnMut(&mut [u8], u64) -> Result<usize> + Send),
@@ -154,7 +156,7 @@ impl Reading {
             let from = (first - piece.first) * piece.page_size;
             let to = piece.length.min(from + run.pages * piece.page_size);
             let Some(begun) = begun.get(run.extent) else {
-                return Err(misfit(&known[first]));
+                return Err(self.misfit(piece.entry, piece.leaf + first as u64, known[first].at));
             };
             let is_made = begun.extent.base.is_some();
             let until = until(&wanted[next..], known);
@@ -166,8 +168,7 @@ impl Reading {
                 packs.known(base, run.pages as u32, bases).await?;
             }
             let run = &wanted[next..next + run.pages];
-            self.fill(run, known, bases, &mut bytes[from..to], piece.page_size)
-                .await?;
+            self.fill(piece, run, known, bases, &mut bytes[from..to]).await?;
             put(piece.at + from as u64, &bytes[from..to])?;
             compared.written += run.len() as u64;
             compared.written_bytes += (to - from) as u64;
@@ -182,21 +183,23 @@ impl Reading {
     /// compared with when it was backed up, the difference alone makes the page of it.
     async fn fill(
         &mut self,
+        piece: &Piece<'_>,
         run: &[Wanted],
         known: &[Known],
         bases: &[Known],
         room: &mut [u8],
-        page_size: usize,
     ) -> Result<()> {
+        let page_size = piece.page_size;
         let is_base = |page: usize| bases.get(page).is_some_and(|base| run[page].there == Some(base.hash));
         let mut page = 0;
         while let Some(wanted) = run.get(page) {
             let at = known[wanted.number].at;
+            let in_file = piece.leaf + wanted.number as u64;
             let from = page * page_size;
             if is_base(page) {
                 let place = room.get_mut(from..from + page_size);
                 let Some(place) = place else {
-                    return Err(misfit(&known[wanted.number]));
+                    return Err(self.misfit(piece.entry, in_file, at));
                 };
                 let made = self.pages.of_base(at, place).await?;
                 place.copy_from_slice(made);
@@ -212,17 +215,14 @@ impl Reading {
             };
             let mut filled = from;
             let take = |content: &[u8]| {
-                let place = room.get_mut(filled..filled + content.len());
-                let Some(place) = place.filter(|_| filled + content.len() <= to) else {
-                    return Err(misfit(&known[wanted.number]));
-                };
-                place.copy_from_slice(content);
+                let place = room[..to].get_mut(filled..filled + content.len());
+                place.into_iter().for_each(|place| place.copy_from_slice(content));
                 filled += content.len();
                 Ok(())
             };
             self.pages.read(&extent, take).await?;
             if filled != to {
-                return Err(misfit(&known[wanted.number]));
+                return Err(self.misfit(piece.entry, in_file, at));
             }
             page += pages;
         }
@@ -231,7 +231,10 @@ impl Reading {
 }
 
 /// Some pages of a leaf.
-struct Piece {
+struct Piece<'a> {
+    entry: &'a FileEntry,
+    /// Number of the leaf's first page in the file.
+    leaf: u64,
     /// Where they lie in the file.
     at: u64,
     /// Number of the first within its leaf.
@@ -276,14 +279,5 @@ fn until(wanted: &[Wanted], known: &[Known]) -> u32 {
     until
 }
 
-fn misfit(known: &Known) -> crate::Error {
-    let what = format!(
-        "the pages of frame {} of pack {} are not as long as the file has them",
-        known.at.frame, known.at.pack
-    );
-    repo::Error::Damaged {
-        name: "a pack".into(),
-        what,
-    }
-    .into()
-}
+#[cfg(test)]
+mod tests;

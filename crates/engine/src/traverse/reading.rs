@@ -1,7 +1,7 @@
 //! Reads the pages of a file out of packs, in order.
 
 use repo::{
-    leaf::{self, Extent},
+    leaf::{self, Extent, PageRef},
     map::MapReader,
     sources::Sources,
     table::LeafSlot,
@@ -58,8 +58,11 @@ impl Reading {
             Ok(())
         };
         for (number, slot) in entry.leaves.iter().enumerate() {
+            let mut page = (entry.first_leaf + number as u64) * u64::from(leaf::LEAF_PAGES);
             for extent in self.extents(entry, number as u64, slot).await? {
+                let mut got = 0;
                 let gather = |bytes: &[u8]| {
+                    got += bytes.len() as u64;
                     if gathered.is_empty() && bytes.len() >= GATHERED {
                         return hand(&mut handled, bytes);
                     }
@@ -71,6 +74,12 @@ impl Reading {
                     Ok(())
                 };
                 self.pages.read(&extent, gather).await?;
+                let page_size = u64::from(self.page_size);
+                let behind = page + u64::from(extent.pages);
+                if page * page_size + got != entry.size.min(behind * page_size) {
+                    return Err(self.misfit(entry, page, extent.pages_at));
+                }
+                page = behind;
             }
         }
         if !gathered.is_empty() {
@@ -79,6 +88,18 @@ impl Reading {
         self.gathered = gathered;
         handled.fetched_bytes = self.pages.take_fetched();
         Ok(handled)
+    }
+
+    /// The pack of `at` has from there on more or fewer bytes than the file has from `page` on.
+    pub(super) fn misfit(&self, entry: &FileEntry, page: u64, at: PageRef) -> crate::Error {
+        let what = format!(
+            "its pages from slot {} of frame {} on are not as long as those of {} from page {page} on",
+            at.slot,
+            at.frame,
+            String::from_utf8_lossy(&entry.path)
+        );
+        let name = self.pages.packs().name(at);
+        repo::Error::Damaged { name, what }.into()
     }
 
     pub(super) async fn extents(&mut self, entry: &FileEntry, number: u64, slot: &LeafSlot) -> Result<Vec<Extent>> {

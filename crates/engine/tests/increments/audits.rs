@@ -7,7 +7,7 @@ use std::{
 };
 
 use engine::{
-    backup::{self, ChangesBy, Wanted},
+    backup::{self, ChangesBy, Summary, Wanted},
     event::Context,
 };
 use pgformat::page;
@@ -120,10 +120,8 @@ async fn hints_are_no_finding() {
     }
 }
 
-/// Where hints are not logged, a page is marked as all visible without a new LSN, so it looks as if it was so before the backup began.
-#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
-async fn a_vacuum_during_a_backup_is_no_finding() {
-    let mut scene = begun(false).await;
+/// An incremental backup in whose middle the table is vacuumed.
+async fn vacuumed_in_its_middle(scene: &Scene, rebase: bool) -> Summary {
     let (begun, middle) = async_channel::bounded(1);
     let (go, go_on) = std::sync::mpsc::channel();
     let context = Context {
@@ -135,6 +133,7 @@ async fn a_vacuum_during_a_backup_is_no_finding() {
     };
     let mut options = scene.world.options(&scene.cluster);
     (options.wanted, options.audit, options.jobs) = (Wanted::Incremental, 100, 1);
+    options.rebase = rebase;
     let (opened, conninfo) = (scene.world.open().await, scene.cluster.conninfo());
     // A task of its own: it stands still in the middle.
     let taken = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
@@ -142,11 +141,45 @@ async fn a_vacuum_during_a_backup_is_no_finding() {
     each(&scene.cluster, "postgres", &["VACUUM public.bulk", "CHECKPOINT"]).await;
     drop(go);
     let summary = taken.await.unwrap().unwrap();
+    scene.adds_up(&summary).await;
+    summary
+}
+
+/// Where hints are not logged, a page is marked as all visible without a new LSN, so it looks as if it was so before the backup began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_vacuum_during_a_backup_is_no_finding() {
+    let mut scene = begun(false).await;
+    let summary = vacuumed_in_its_middle(&scene, false).await;
     let increment = rests_on_wal(&summary, "vacuumed in its middle");
     assert!(
         increment.stored > 500,
         "nothing was marked in its middle: {increment:?}"
     );
+    assert_eq!(scene.alerts().await, Vec::<String>::new());
+    let rows = scene.rows().await;
+    scene.brings_back(&summary.backup.id, &rows, Depth::All).await;
+    scene.stop_receiving().await;
+}
+
+/// What is stored anew for its pack's sake is told apart from what was marked meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_page_that_a_vacuum_marks_during_a_rebase_is_one_that_changed() {
+    let mut scene = small(false, &[]).await;
+    each(
+        &scene.cluster,
+        "postgres",
+        &["CREATE TABLE public.gone AS SELECT i, repeat(md5(i::text), 30) FROM generate_series(1, 40000) AS i"],
+    )
+    .await;
+    scene.rows().await;
+    // All in one pack, of which the next backup uses less than half.
+    scene.take(|options| options.jobs = 1).await.unwrap();
+    each(&scene.cluster, "postgres", &["DROP TABLE public.gone"]).await;
+    scene.by_wal(1, "after a table was dropped").await;
+    let summary = vacuumed_in_its_middle(&scene, true).await;
+    let increment = summary.increment.clone().unwrap();
+    assert_eq!((increment.by, &summary.unsound), (ChangesBy::Wal, &None));
+    assert!(increment.stored > 500 && increment.moved > 500, "{increment:?}");
     assert_eq!(scene.alerts().await, Vec::<String>::new());
     let rows = scene.rows().await;
     scene.brings_back(&summary.backup.id, &rows, Depth::All).await;

@@ -98,7 +98,19 @@ impl Scene {
         let mut options = self.world.options(&self.cluster);
         change(&mut options);
         let opened = self.world.open().await;
-        backup::run(&self.world.context, &opened, role, &options).await
+        let summary = backup::run(&self.world.context, &opened, role, &options).await?;
+        self.adds_up(&summary).await;
+        Ok(summary)
+    }
+
+    /// Asserts that an incremental backup accounts for each of its pages once.
+    pub(crate) async fn adds_up(&self, summary: &Summary) {
+        let facts = self.manifest(&summary.backup.id).await.facts;
+        if let Some(increment) = facts.increment {
+            let all = increment.stored + increment.same + increment.kept + increment.moved;
+            assert_eq!(all, facts.totals.pages, "{increment:?}");
+            assert!(increment.audited <= increment.kept, "{increment:?}");
+        }
     }
 
     /// An incremental backup that rests on the WAL, and what it took from its parent.

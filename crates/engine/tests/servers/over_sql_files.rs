@@ -1,6 +1,6 @@
 //! What SQL shows of a data directory is what is in it.
 
-use std::{collections::BTreeMap, ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
+use std::{collections::BTreeMap, ffi::OsStr, fs, io::ErrorKind, os::unix::ffi::OsStrExt, process::Command};
 
 use engine::{
     pgclient::reader::FileReader,
@@ -132,6 +132,27 @@ async fn what_is_gone_is_no_error_and_what_would_block_is_not_opened() {
     let mut buffer = [0; 10];
     let pipe = directory.open(b"pipe").unwrap().unwrap();
     assert_eq!(pipe.read_at(&mut buffer, 0).unwrap(), 0);
+}
+
+/// No session keeps a file open: each MiB of it is asked for by its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_file_that_went_is_not_taken_for_a_whole_one_unless_replay_drops_it() {
+    let source = TestCluster::new(Major::V15, durable()).await;
+    let reader = FileReader::connect(&poor(&source).await, 1).await.unwrap();
+    let directory = SqlDirectory::new(reader);
+    for (path, is_relation) in [("pg_twophase/0000ABCD", false), ("base/1/99999999", true)] {
+        let file = source.data_dir().join(path);
+        fs::write(&file, vec![7; 3 << 20]).unwrap();
+        give_to_server_user(&file);
+        let open = directory.open(path.as_bytes()).unwrap().unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        assert_eq!(open.read_at(&mut buffer, 0).unwrap(), 1 << 20, "{path}");
+        fs::remove_file(&file).unwrap();
+        match open.read_at(&mut buffer, 1 << 20) {
+            Ok(got) => assert!(is_relation && got == 0, "{path}: {got}"),
+            Err(error) => assert!(!is_relation && error.kind() == ErrorKind::NotFound, "{path}: {error}"),
+        }
+    }
 }
 
 /// A file's name is bytes; a database's encoding says which of them can be said.

@@ -12,7 +12,7 @@ use crate::{
 const SEGMENT: u64 = 16 << 20;
 
 async fn under_load_and_after(major: Major) {
-    let mut pair = Pair::begin(major, &[]).await;
+    let pair = Pair::begin(major, &[]).await;
     let bank = RunningBank::start(&pair.scene.cluster.conninfo(), 2, ACCOUNTS, 7);
     bank.wait_for(200).await;
     let full = pair.full(From::Standby).await;
@@ -25,17 +25,7 @@ async fn under_load_and_after(major: Major) {
     pair.caught_up().await;
     let (under_load, _) = pair.by_wal(From::Standby).await;
     bank.stop().await;
-
-    pair.change(1).await;
-    pair.caught_up().await;
-    let rows = pair.scene.rows().await;
-    let (quiet, increment) = pair.by_wal(From::Standby).await;
-    assert!(increment.stored < 700, "{increment:?}");
-    pair.scene.brings_back(&quiet.backup.id, &rows, Depth::All).await;
-    pair.books_are_right(&full.backup.id).await;
-    pair.books_are_right(&under_load.backup.id).await;
-    assert_eq!(pair.scene.alerts().await, Vec::<String>::new());
-    pair.end().await;
+    pair.all_come_back(From::Standby, [full, under_load]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     act::{sql, value},
-    scene::{Scene, options, stop_and_forget},
+    scene::{Depth, Scene, options, stop_and_forget},
 };
 
 pub(crate) const ACCOUNTS: i32 = 300;
@@ -146,6 +146,24 @@ impl Pair {
         let found = testkit::clusters::amcheck(&server.conninfo()).await;
         assert_eq!(found, Vec::<String>::new(), "of {id}");
         stop_and_forget(server).await;
+    }
+
+    /// Takes one more backup, now that nothing writes: it is small, and brings back what is there, and those that were taken under
+    /// load bring back a bank whose books are in order. Nothing was found on the way, and everything ends.
+    pub(crate) async fn all_come_back(mut self, from: From, under_load: [Summary; 2]) {
+        self.change(1).await;
+        if from == From::Standby {
+            self.caught_up().await;
+        }
+        let rows = self.scene.rows().await;
+        let (quiet, increment) = self.by_wal(from).await;
+        assert!(increment.stored < 700, "{increment:?}");
+        self.scene.brings_back(&quiet.backup.id, &rows, Depth::All).await;
+        for summary in under_load {
+            self.books_are_right(&summary.backup.id).await;
+        }
+        assert_eq!(self.scene.alerts().await, Vec::<String>::new());
+        self.end().await;
     }
 
     /// What `pg_control` and `backup_label` in a backup say, and where the backup ends.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     Result,
     error::At as _,
-    source::{FileKind, LocalDirectory, Names, Source},
+    source::{FileKind, LocalDirectory, Passing, Step},
 };
 
 use super::super::place::{UNFINISHED, below};
@@ -29,44 +29,7 @@ pub(super) struct Walk {
     source: LocalDirectory,
     /// The only name that is looked at in the root, if not all are.
     only: Option<Vec<u8>>,
-    stack: Vec<Open>,
-}
-
-/// A directory that is being gone through: its names, how far, and directories that were passed and not yet looked into.
-struct Open {
-    path: Vec<u8>,
-    names: Names,
-    next: usize,
-    passed: Vec<usize>,
-}
-
-enum Step {
-    Show(usize),
-    Descend(usize),
-}
-
-impl Open {
-    /// What is in a directory comes at its name and a slash; between the two lie names such as `a.b` beside `a`.
-    fn step(&mut self) -> Option<Step> {
-        let following = (self.next < self.names.len()).then(|| self.names.get(self.next).0);
-        if let Some(number) = self.passed.last() {
-            let inside = self.names.get(*number).0.iter().chain(b"/");
-            if following.is_none_or(|following| inside.lt(following)) {
-                return self.passed.pop().map(Step::Descend);
-            }
-        }
-        following?;
-        self.next += 1;
-        Some(Step::Show(self.next - 1))
-    }
-
-    fn path(&self, number: usize) -> Vec<u8> {
-        let name = self.names.get(number).0;
-        match &*self.path {
-            b"" => name.to_vec(),
-            path => [path, b"/", name].concat(),
-        }
-    }
+    stack: Vec<Passing>,
 }
 
 impl Walk {
@@ -83,13 +46,8 @@ impl Walk {
     }
 
     fn open(&mut self, path: Vec<u8>) -> Result<()> {
-        let names = self.source.list(&path).at("list", below(&self.root, &path))?;
-        self.stack.extend(names.map(|names| Open {
-            path,
-            names,
-            next: 0,
-            passed: Vec::new(),
-        }));
+        let passing = Passing::begin(&self.source, path.clone()).at("list", below(&self.root, &path))?;
+        self.stack.extend(passing);
         Ok(())
     }
 
@@ -100,19 +58,19 @@ impl Walk {
                     self.stack.pop();
                 }
                 Some(Step::Descend(number)) => {
-                    let path = top.path(number);
+                    let (path, _) = top.entry(number);
                     self.open(path)?;
                 }
-                Some(Step::Show(number)) => {
-                    let (name, kind) = top.names.get(number);
-                    let root = top.path.is_empty();
+                Some(Step::Record(number)) => {
+                    let (name, _) = top.names().get(number);
+                    let root = top.path().is_empty();
                     let left_out = root && self.only.as_ref().is_some_and(|only| only != name);
                     if name == FOUND || root && name == UNFINISHED.as_bytes() || left_out {
                         continue;
                     }
-                    let path = top.path(number);
+                    let (path, kind) = top.entry(number);
                     if kind == FileKind::Directory {
-                        top.passed.push(number);
+                        top.look_into(number);
                     }
                     return Ok(Some(Here { path, kind }));
                 }
