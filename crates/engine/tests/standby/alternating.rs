@@ -103,10 +103,9 @@ async fn sequences_and_pages_that_an_index_gave_up_are_no_finding() {
     pair.end().await;
 }
 
-/// Vacuum gives up pages of every kind of index, and rows are locked, merged and taken back: replay writes some of their bytes in
-/// its own way.
+/// Before version 14 who deletes such a page leaves on it what was there, and who replays that makes an empty one.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_vacuum_leaves_of_indexes_is_no_finding() {
+async fn pages_that_vacuum_deletes_from_a_btree_are_no_finding() {
     for major in majors_to_test() {
         emptied(major).await;
     }
@@ -115,23 +114,13 @@ async fn what_vacuum_leaves_of_indexes_is_no_finding() {
 async fn emptied(major: Major) {
     let pair = Pair::begin(major, &["autovacuum = off"]).await;
     for statement in [
-        "CREATE TABLE public.k (id int PRIMARY KEY, h int, p point, t text)",
-        "CREATE INDEX k_h ON public.k USING hash (h)",
-        "CREATE INDEX k_p ON public.k USING gist (p)",
-        "CREATE INDEX k_s ON public.k USING spgist (p)",
-        "CREATE INDEX k_b ON public.k USING brin (h) WITH (pages_per_range = 2)",
+        "CREATE TABLE public.k (id int PRIMARY KEY, t text)",
         "CREATE INDEX k_t ON public.k (t)",
-        "INSERT INTO public.k SELECT i, i % 1000, point(i % 300, i / 300), md5(i::text) FROM generate_series(1, 30000) AS i",
+        "INSERT INTO public.k SELECT i, md5(i::text) FROM generate_series(1, 30000) AS i",
         "CHECKPOINT",
         "DELETE FROM public.k WHERE id BETWEEN 3000 AND 24000",
         "VACUUM public.k",
         "VACUUM public.k",
-        "INSERT INTO public.k SELECT i, i % 7, point(i % 3, i), md5(i::text) FROM generate_series(20000, 22000) AS i",
-        "BEGIN; INSERT INTO public.k SELECT i, i, point(i, i), 'x' FROM generate_series(100000, 101000) AS i; ROLLBACK",
-        "BEGIN; SAVEPOINT a; UPDATE public.k SET h = h + 1 WHERE id < 500; ROLLBACK TO a; SELECT count(*) FROM (SELECT 1 FROM public.k WHERE id < 900 FOR SHARE) AS x; COMMIT",
-        "INSERT INTO public.k SELECT i, 5, point(1, i), 'y' FROM generate_series(2900, 3100) AS i ON CONFLICT (id) DO UPDATE SET t = 'z'",
-        "SELECT count(*) FROM public.k WHERE id BETWEEN 1 AND 3500",
-        "SELECT brin_summarize_new_values('public.k_b')",
     ] {
         sql(&pair.scene.cluster, statement).await;
     }
