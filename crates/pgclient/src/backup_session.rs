@@ -13,10 +13,8 @@ use crate::{Error, Result, catalog::grants_for_backup, connect::Session, conninf
 /// How often the idle session is used, so that no firewall, load balancer or scale-to-zero forgets it.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is asked once a backup has begun. What a standby's own WAL senders send: `GetStandbyFlushRecPtr`, walsender.c.
-const BEGUN: &str = "SELECT timeline_id, pg_catalog.pg_is_in_recovery(), CASE WHEN pg_catalog.pg_is_in_recovery() \
-     THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) END::text \
-     FROM pg_catalog.pg_control_checkpoint()";
+/// What is asked once a backup has begun.
+const BEGUN: &str = "SELECT timeline_id, pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_control_checkpoint()";
 
 /// A standby's own word for where its backup ends is `minRecoveryPoint`, which moves only when it writes pages.
 const REPLAYED: &str =
@@ -38,7 +36,7 @@ pub struct Started {
     pub timeline: Tli,
     /// Whether the backup is taken from a standby.
     pub in_recovery: bool,
-    /// How far WAL was there: on a standby received or replayed; on a primary not asked, and the start.
+    /// How far WAL was replayed on a standby before it was asked; on a primary, the start. Never before the start.
     pub reached: Lsn,
 }
 
@@ -88,6 +86,8 @@ impl BackupSession {
             "SELECT pg_catalog.pg_start_backup($1, $2, false)::text"
         };
         let fast = checkpoint == Checkpoint::Fast;
+        // Before, so that the restartpoint is at no earlier checkpoint than the last one that was replayed by then.
+        let replayed = replayed(&session).await?;
         let row = session
             .query_one("start a backup", sql, &[&label, &fast])
             .await
@@ -95,15 +95,11 @@ impl BackupSession {
         let start = session.lsn(&row, 0)?;
         let row = session.query_one("read the backup's timeline", BEGUN, &[]).await?;
         let timeline: i32 = session.cell(&row, 0)?;
-        let reached = match session.cell::<Option<String>>(&row, 2)? {
-            Some(_) => session.lsn(&row, 2)?,
-            None => start,
-        };
         let started = Started {
             start,
             timeline: Tli(timeline.cast_unsigned()),
             in_recovery: session.cell(&row, 1)?,
-            reached: reached.max(start),
+            reached: replayed.unwrap_or(start).max(start),
         };
         let session = std::sync::Arc::new(session);
         let keepalive = Keepalive(tokio::spawn(keep_alive(std::sync::Arc::clone(&session))));
@@ -153,11 +149,7 @@ impl BackupSession {
                 instead: "Connect to PostgreSQL itself, or to a pooler in session mode.".to_owned(),
             });
         }
-        let row = session.query_one("ask how far WAL is replayed", REPLAYED, &[]).await?;
-        let replayed = match session.cell::<Option<String>>(&row, 0)? {
-            Some(_) => session.lsn(&row, 0)?,
-            None => Lsn(0),
-        };
+        let replayed = replayed(session).await?.unwrap_or_default();
         let sql = if session.major() >= Major::V15 {
             "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)"
         } else {
@@ -174,6 +166,15 @@ impl BackupSession {
         };
         drop(self.keepalive);
         Ok(stopped)
+    }
+}
+
+/// How far a standby has replayed; `None` on a primary.
+async fn replayed(session: &Session) -> Result<Option<Lsn>> {
+    let row = session.query_one("ask how far WAL is replayed", REPLAYED, &[]).await?;
+    match session.cell::<Option<String>>(&row, 0)? {
+        Some(_) => session.lsn(&row, 0).map(Some),
+        None => Ok(None),
     }
 }
 

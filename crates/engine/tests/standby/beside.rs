@@ -1,10 +1,10 @@
 //! A primary is backed up from its standby's files.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use engine::Error;
 use pgformat::{Major, control::State, label::TakenFrom};
-use testkit::clusters::{bank::RunningBank, give_to_server_user, majors_to_test};
+use testkit::clusters::{TestCluster, bank::RunningBank, give_to_server_user, majors_to_test};
 
 use crate::{
     act::{sql, value},
@@ -147,5 +147,48 @@ async fn what_is_made_and_dropped_while_the_standby_lags_is_brought_back_as_the_
     assert!(!server.data_dir().join("of_the_standby").exists());
     stop_and_forget(server).await;
     pair.scene.brings_back(&id, &rows, Depth::All).await;
+    pair.end().await;
+}
+
+/// What lies there comes by way of its link. Where the primary's data directory is, the standby's does not tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablespace_within_the_primarys_data_directory_comes_once() {
+    let mut pair = Pair::begin(Major::V15, &[]).await;
+    let of_primary = pair.scene.cluster.data_dir().join("inside");
+    let of_standby = pair.scene.world.target("outside");
+    fs::create_dir(&of_primary).unwrap();
+    give_to_server_user(&of_primary);
+    let make = format!("CREATE TABLESPACE inside LOCATION '{}'", of_primary.display());
+    sql(&pair.scene.cluster, &make).await;
+    pair.caught_up().await;
+    pair.standby.stop().await;
+    let link = fs::read_dir(pair.standby.data_dir().join("pg_tblspc")).unwrap().next();
+    let link = link.unwrap().unwrap().path();
+    let folder = fs::read_dir(&of_primary).unwrap().next().unwrap().unwrap().file_name();
+    fs::create_dir_all(of_standby.join(&folder)).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(&of_standby, &link).unwrap();
+    give_to_server_user(&of_standby);
+    pair.standby.start().await;
+    sql(
+        &pair.scene.cluster,
+        "CREATE TABLE public.t TABLESPACE inside AS SELECT 1 AS i",
+    )
+    .await;
+    pair.caught_up().await;
+    let rows = pair.scene.rows().await;
+    let id = pair.full(From::Beside).await.backup.id;
+
+    let mut request = pair.scene.world.request("restored-with-it");
+    request.at = engine::restore::At::Backup(id);
+    let moved = pair.scene.world.target("moved");
+    request.tablespaces = vec![(of_primary, moved.clone())];
+    let restored = pair.scene.world.restore(&request).await;
+    assert!(!restored.to.join("inside").join(&folder).exists(), "a second copy");
+    give_to_server_user(&moved);
+    let mut server = TestCluster::on(Major::V15, &restored.to);
+    server.start().await;
+    assert_eq!(testkit::clusters::row_digests(&server.conninfo()).await, rows);
+    stop_and_forget(server).await;
     pair.end().await;
 }

@@ -42,6 +42,12 @@ const TUPLE_HEADER: usize = 23;
 /// of vacuum behind them.
 const INDEX_SPECIAL: usize = 16;
 const INDEX_FLAGS: std::ops::Range<usize> = 12..16;
+/// The largest such cycle (`MAX_BT_CYCLE_ID`, `access/nbtree.h`): what hash and GiST pages have there, to be told by, is larger.
+const LARGEST_CYCLE: u16 = 0xFF7F;
+/// `BTP_DELETED`, and `BTP_HAS_FULLXID` of pages that version 14 or later deleted. Before, whoever deletes a page leaves on it what
+/// was there, and whoever replays that makes an empty one (`_bt_unlink_halfdead_page`, `nbtpage.c`; `btree_xlog_unlink_page`).
+const BTREE_DELETED: u16 = 1 << 2;
+const BTREE_EMPTIED: u16 = 1 << 8;
 /// Bytes of the special space of BRIN and SP-GiST pages. Both end with what tells them.
 const SMALL_SPECIAL: usize = 8;
 /// `BRIN_PAGETYPE_REGULAR` (`access/brin_page.h`), where its flags lie in the special space, and the one of these that is a hint:
@@ -70,14 +76,15 @@ const SEQUENCE: [u8; 4] = 0x1717u32.to_le_bytes();
 const SEQUENCE_DATA: std::ops::Range<usize> = 24..41;
 
 /// Whether `now` is `before` but for hints, and for what no WAL tells and nobody reads: the hole between line pointers and tuples,
-/// the bytes between tuples, the numbers of commands, deleted pages, and how far a sequence is that is at the same record. Pages that are none are compared byte by byte.
+/// the bytes between tuples, the numbers of commands, what is on deleted pages, and how far a sequence is that is at the same record. Pages that are none are compared byte by byte.
 ///
 /// An empty page without an LSN is as good as the zeroes that it was made of: whoever made it failed before he wrote WAL about
-/// it, and after a crash there would be zeroes.
+/// it, and after a crash, or on a standby, there would be zeroes.
 pub fn differ_in_hints_only(before: &[u8], now: &[u8]) -> bool {
     match (masked(before), masked(now)) {
         (Some(before), Some(now)) => before == now,
         (None, Some(now)) if is_all_zero(before) => is_untouched(&now),
+        (Some(before), None) if is_all_zero(now) => is_untouched(&before),
         _ => before == now,
     }
 }
@@ -110,6 +117,10 @@ fn masked(page: &[u8]) -> Option<Vec<u8>> {
         small_special(&mut masked, special, lower == HEADER + LINE_POINTER)?;
     }
     let is_heap = special == page.len();
+    if page.len() - special == INDEX_SPECIAL && is_deleted_btree(masked.get(special..)?) {
+        masked.get_mut(BOUNDS)?.fill(0);
+        masked.get_mut(HEADER..special)?.fill(0);
+    }
     let mut at = HEADER;
     while at + LINE_POINTER <= lower {
         line(&mut masked, at, is_heap)?;
@@ -145,6 +156,17 @@ fn small_special(masked: &mut [u8], special: usize, is_single: bool) -> Option<(
         masked.get_mut(HEADER..special + GIN_LINKS)?.fill(0);
     }
     Some(())
+}
+
+/// Whether that is the special space of a B-tree page which was deleted, and still has what was on it or not.
+fn is_deleted_btree(own: &[u8]) -> bool {
+    let flags = own.get(INDEX_FLAGS).unwrap_or_default();
+    let &[low, high, cycle_low, cycle_high] = flags else {
+        return false;
+    };
+    let flags = u16::from_le_bytes([low, high]);
+    let is_btree = u16::from_le_bytes([cycle_low, cycle_high]) <= LARGEST_CYCLE;
+    is_btree && flags & (BTREE_DELETED | BTREE_EMPTIED) == BTREE_DELETED
 }
 
 /// Masks one line pointer, or in a heap the tuple that it leads to.
@@ -271,10 +293,14 @@ mod tests {
         made[12..14].copy_from_slice(&24u16.to_le_bytes());
         made[14..16].copy_from_slice(&(8192u16 - 16).to_le_bytes());
         assert!(differ_in_hints_only(&zeroes, &made));
-        assert!(!differ_in_hints_only(&made, &zeroes));
-        assert!(!differ_in_hints_only(&zeroes, &page(16)), "something is on it");
+        assert!(differ_in_hints_only(&made, &zeroes), "what a standby has of it");
+        for (one, other) in [(&zeroes, &page(16)), (&page(16), &zeroes)] {
+            assert!(!differ_in_hints_only(one, other), "something is on it");
+        }
         made[4] = 1;
-        assert!(!differ_in_hints_only(&zeroes, &made), "WAL is about it");
+        for (one, other) in [(&zeroes, &made), (&made, &zeroes)] {
+            assert!(!differ_in_hints_only(one, other), "WAL is about it");
+        }
     }
 
     proptest! {
@@ -294,6 +320,39 @@ mod tests {
             }
             prop_assert!(differ_in_hints_only(&page, &page.clone()));
         }
+    }
+
+    #[test]
+    fn what_replay_leaves_of_a_deleted_btree_page_is_seen_through() {
+        let special = 8192 - 16;
+        let of = |flags: u16, last: u16, change: &dyn Fn(&mut [u8])| {
+            let mut before = page(16);
+            before[special + 12..special + 14].copy_from_slice(&flags.to_le_bytes());
+            before[special + 14..].copy_from_slice(&last.to_le_bytes());
+            let mut now = before.clone();
+            change(&mut now);
+            differ_in_hints_only(&before, &now)
+        };
+        let emptied = |page: &mut [u8]| {
+            page[12..14].copy_from_slice(&24u16.to_le_bytes());
+            page[14..16].copy_from_slice(&(special as u16).to_le_bytes());
+            page[24..special].fill(0);
+        };
+        assert!(of(BTREE_DELETED, 0, &emptied));
+        assert!(of(BTREE_DELETED | 1, LARGEST_CYCLE, &emptied), "a leaf");
+        assert!(!of(1, 0, &emptied), "one that is in use");
+        assert!(
+            !of(BTREE_DELETED | BTREE_EMPTIED, 0, &emptied),
+            "nothing was left on it"
+        );
+        assert!(!of(BTREE_DELETED, 0xFF80, &emptied), "the bitmap of a hash index");
+        assert!(!of(BTREE_DELETED, 0xFF81, &emptied), "a GiST page with garbage");
+        assert!(!of(BTREE_DELETED, 0, &|page| page[7] ^= 1), "another record");
+        assert!(!of(BTREE_DELETED, 0, &|page| page[special] ^= 1), "its neighbour");
+        assert!(
+            !of(BTREE_DELETED, 0, &|page| page[special + 8] ^= 1),
+            "when it was deleted"
+        );
     }
 
     #[test]

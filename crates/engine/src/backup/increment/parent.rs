@@ -147,10 +147,10 @@ async fn wal_between(
         // Its pages are of any time until it ended: also of one that the server, which may have left that timeline in
         // between, never saw.
         let stop = parent.stop;
-        // A standby may be asked for a start before that end; its backup then ends behind it, where it has that WAL.
+        // A standby may be asked for a start before that end, if it has replayed all up to there: its backup then ends behind it.
         if begun.in_recovery && stop.lsn.0 > begun.reached.0 {
             let what = format!(
-                "the backup before it ended at {}, and the standby has WAL only up to {}",
+                "the backup before it ended at {}, and the standby has replayed WAL only up to {}",
                 stop.lsn, begun.reached
             );
             return Ok(Err(what));

@@ -22,7 +22,7 @@ use super::{
         control,
         walk::{Spaces, check_spaces},
     },
-    Check, Plan, local, over_sql, refused, spaces,
+    Check, Plan, local, over_sql, refused,
 };
 
 /// Files of the primary that are no relations are few and small.
@@ -57,28 +57,27 @@ pub(super) async fn plan(
     let live = LiveServer::new(standby.clone(), context.runtime.clone());
     let theirs = live.facts().await?;
     judge(&facts, &theirs)?;
-    let (files, owner, found, spaces) = match options.reader {
+    let (files, owner, found) = match options.reader {
         Reader::Local => {
             let (directory, files, found) = local(context, &theirs, options).await?;
-            let owner = crate::restore::owner_of(&directory)?;
-            let spaces = spaces(&facts, &found, Some(&directory));
-            (files, owner, found, spaces)
+            (files, crate::restore::owner_of(&directory)?, found)
         }
         Reader::Sql => {
             let files: Arc<dyn Source> = Arc::new(SqlDirectory::new(live.files(options.jobs).await?));
             let (_, found) = control::read(context, &*files).await?;
-            let folder = tablespace_version_directory(facts.major, found.catalog_version);
-            let spaces = Spaces {
-                inside: over_sql::inside(&*files, &facts, &folder)?,
-                known: facts.tablespaces.iter().map(|space| space.oid).collect(),
-                version_directory: folder,
-            };
-            (files, over_sql::owner(), found, spaces)
+            (files, over_sql::owner(), found)
         }
     };
     let others: Arc<dyn Source> = Arc::new(SqlDirectory::new(server.files(CONNECTIONS).await?));
     let (_, control) = control::read(context, &*others).await?;
     judge_directory(&found, &control, options.data_directory.as_deref())?;
+    let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
+    let spaces = Spaces {
+        // Of all but relations, what there is the primary says: where a tablespace lies in its data directory, too.
+        inside: over_sql::inside(&*others, &facts, &version_directory)?,
+        known: facts.tablespaces.iter().map(|space| space.oid).collect(),
+        version_directory,
+    };
     check_spaces(&*files, &spaces).map_err(refused)?;
     let session = live.session().await?;
     Ok(Plan {
