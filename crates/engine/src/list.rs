@@ -122,7 +122,7 @@ fn of_proof(proof: &ledger::state::Proof) -> Proof {
 
 /// Of all checks of a backup, in the order of the ledger, those that say how it stands.
 pub(crate) fn telling(made: &[Proof]) -> Vec<Proof> {
-    let failure = uncleared(made);
+    let failure = uncleared(made).next();
     let last = |level| made.iter().rposition(|proof| proof.level == level);
     let last = [Level::Restore, Level::Pages, Level::Objects].map(last);
     let last = last.into_iter().flatten().filter(|number| Some(*number) != failure);
@@ -133,16 +133,16 @@ pub(crate) fn telling(made: &[Proof]) -> Vec<Proof> {
         .collect()
 }
 
-/// The last failure that still stands: a check that was cut short or looked less deep has not seen whether what was
-/// wrong still is.
-pub(crate) fn uncleared(made: &[Proof]) -> Option<usize> {
+/// The failures that still stand, the last one first: a check that was cut short or looked less deep has not seen whether
+/// what was wrong still is.
+pub(crate) fn uncleared(made: &[Proof]) -> impl Iterator<Item = usize> {
     let cleared = |number: usize, failure: &Proof| {
         let mut later = made.iter().skip(number + 1);
         later.any(|proof| proof.outcome == Outcome::Passed && proof.level >= failure.level)
     };
-    let mut failures = made.iter().enumerate().rev();
+    let failures = made.iter().enumerate().rev();
     failures
-        .find(|(number, proof)| proof.outcome == Outcome::Failed && !cleared(*number, proof))
+        .filter(move |(number, proof)| proof.outcome == Outcome::Failed && !cleared(*number, proof))
         .map(|(number, _)| number)
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn of_line(id: &str, line: &Summary, committed: u64) -> Backup {
 mod tests {
     use super::*;
 
-    fn check(made: &[(Level, Outcome)], expected: &[(Level, Outcome)]) {
+    fn proofs(made: &[(Level, Outcome)]) -> Vec<Proof> {
         let proof = |&(level, outcome): &(Level, Outcome)| Proof {
             backup: "b".into(),
             level,
@@ -186,7 +186,11 @@ mod tests {
             seconds: 0,
             found: Vec::new(),
         };
-        let told = telling(&made.iter().map(proof).collect::<Vec<_>>());
+        made.iter().map(proof).collect()
+    }
+
+    fn check(made: &[(Level, Outcome)], expected: &[(Level, Outcome)]) {
+        let told = telling(&proofs(made));
         let told: Vec<_> = told.iter().map(|proof| (proof.level, proof.outcome)).collect();
         assert_eq!(told, expected, "{made:?}");
     }
@@ -216,5 +220,18 @@ mod tests {
             &[(Objects, Failed), (Restore, Passed)],
         );
         check(&[], &[]);
+    }
+
+    #[test]
+    fn a_failure_hides_none_that_was_deeper() {
+        use Level::{Objects, Pages, Restore};
+        use Outcome::{Failed, Passed};
+        let standing = |made: &[(Level, Outcome)]| uncleared(&proofs(made)).collect::<Vec<usize>>();
+        assert_eq!(standing(&[(Pages, Failed), (Objects, Failed)]), [1, 0]);
+        assert_eq!(standing(&[(Restore, Failed), (Objects, Failed), (Pages, Passed)]), [0]);
+        assert_eq!(
+            standing(&[(Pages, Failed), (Restore, Passed), (Objects, Passed)]),
+            Vec::<usize>::new()
+        );
     }
 }

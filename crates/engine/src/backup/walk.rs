@@ -271,7 +271,7 @@ pub(super) fn tablespace_made(location: &str) -> Error {
     Error::Failed {
         code: "tablespace-made",
         what: format!("the tablespace at {location} was made while the backup was being taken"),
-        hint: "Take the backup again: it then knows the tablespace, and a restore can put it elsewhere.".into(),
+        hint: "Take the backup again: it then knows the tablespace, and a restore can put it elsewhere. On a standby that helps after the primary's next checkpoint.".into(),
     }
 }
 

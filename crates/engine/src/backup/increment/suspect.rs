@@ -31,22 +31,26 @@ pub(super) fn why(state: &State, manifest: &Manifest) -> Option<String> {
             proof.backup == other || is_pass_of_own
         };
         let made: Vec<Proof> = proofs.iter().filter(telling).cloned().collect();
-        let failure = list::uncleared(&made).and_then(|number| made.get(number))?;
+        let failures: Vec<&Proof> = list::uncleared(&made).filter_map(|number| made.get(number)).collect();
+        if failures.is_empty() {
+            return None;
+        }
         let sources = &manifest.needed.sources;
         if sources.iter().any(|source| source.as_str() == other) {
             return Some(format!(
                 "a verification found {other} damaged, whose packs or maps it uses"
             ));
         }
-        let named = failure.found.iter().filter_map(|line| line.split(' ').next());
-        let named = named.into_iter().find(|name| damage::needs(manifest, name));
+        let found = failures.iter().flat_map(|failure| &failure.found);
+        let mut named = found.filter_map(|line| line.split(' ').next());
+        let named = named.find(|name| damage::needs(manifest, name));
         if let Some(name) = named {
             return Some(format!(
                 "a verification of {other} found {name} damaged or missing, which it uses too"
             ));
         }
         // The ledger names the first few of what was found.
-        let is_cut = failure.found.len() >= verify::LISTED;
+        let is_cut = failures.iter().any(|failure| failure.found.len() >= verify::LISTED);
         let mut others = state.backups().filter(|backup| backup.id == other);
         let shares = others.any(|backup| sources.iter().any(|source| backup.uses(source.as_str())));
         (is_cut && shares)
