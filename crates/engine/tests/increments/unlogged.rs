@@ -31,6 +31,13 @@ async fn restore(scene: &Scene, name: &str, at: At, onto: Onto) -> Restored {
     scene.world.restore(&request).await
 }
 
+/// By PostgreSQL 15's program, which knows manifests of servers before 17.
+fn accepted(major: Major, restored: &Restored) {
+    if major < Major::V17 {
+        verifybackup(&restored.to).unwrap();
+    }
+}
+
 async fn built_meanwhile(major: Major) {
     let mut scene = Scene::begin(major, options(true, &[])).await;
     sql(
@@ -72,12 +79,12 @@ async fn built_meanwhile(major: Major) {
     // At its own end the index is a file that nobody knows; at the server's it is an unlogged relation.
     let early = restore(&scene, "in place", At::Backup(child.backup.id.clone()), Onto::Empty).await;
     assert!(early.to.join(&index).exists());
-    verifybackup(&early.to).unwrap();
+    accepted(major, &early);
     for (name, onto) in [("new", Onto::Empty), ("in place", Onto::Delta)] {
         let restored = restore(&scene, name, At::Latest, onto).await;
         assert_eq!(restored.backup, child.backup.id, "of {}", parent.backup.id);
         assert!(!restored.to.join(&index).exists(), "{name}");
-        verifybackup(&restored.to).unwrap();
+        accepted(major, &restored);
         give_to_server_user(&restored.to);
         let mut server = TestCluster::on(major, &restored.to);
         server.start().await;
