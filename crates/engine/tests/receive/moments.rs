@@ -36,12 +36,13 @@ async fn a_commit_is_here_within_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_waits_for_the_receiver_as_a_synchronous_standby() {
-    let cluster = TestCluster::new(Major::V15, keeping()).await;
+    let mut options = keeping();
+    options.conf.push("synchronous_standby_names = '*'".into());
+    let cluster = TestCluster::new(Major::V15, options).await;
     let world = World::new().await;
     let stream = stream_of(&cluster, 1).await;
-    sql(&cluster, "CREATE TABLE public.shop (x int)").await;
-    sql(&cluster, "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
-    sql(&cluster, "SELECT pg_reload_conf()").await;
+    let alone = "SET synchronous_commit = local; CREATE TABLE public.shop (x int)";
+    sql(&cluster, alone).await;
     let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
     let session = cluster.session().await;
     for number in 0..3 {
