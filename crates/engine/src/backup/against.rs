@@ -152,6 +152,22 @@ impl Reader {
         stored: &mut Stored,
         padded: bool,
     ) -> Result<bool> {
+        let mut room = std::mem::take(&mut self.scratch);
+        let read = self.leaf_into(&mut room, known, file, leaf, stored, padded).await;
+        // Whatever came of it: a file that went is no error, and the next one needs the room.
+        self.scratch = room;
+        read
+    }
+
+    async fn leaf_into(
+        &mut self,
+        room: &mut [u8],
+        known: &mut Known,
+        file: &mut Lazy<'_>,
+        leaf: Leaf,
+        stored: &mut Stored,
+        padded: bool,
+    ) -> Result<bool> {
         let page = self.rules.page_size;
         let mut kept = Vec::new();
         let mut number = 0;
@@ -165,17 +181,16 @@ impl Reader {
                 number += count;
                 continue;
             }
-            let room = self.scratch.len() / page;
-            let count = rest.iter().take_while(|act| **act != Act::Keep).count().min(room);
+            let count = rest.iter().take_while(|act| **act != Act::Keep).count();
+            let count = count.min(room.len() / page);
             let offset = leaf.at + (number * page) as u64;
             let left = leaf.left - (number * page) as u64;
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(count * page);
-            let mut bytes = std::mem::take(&mut self.scratch);
-            let got = self.fill(file, &mut bytes[..want], offset, padded, leaf.relation, stored)?;
+            let got = self.fill(file, &mut room[..want], offset, padded, leaf.relation, stored)?;
             let seen = Seen {
                 acts: &rest[..got.div_ceil(page)],
                 theirs: leaf.pages.get(number..).unwrap_or_default(),
-                bytes: &bytes[..got],
+                bytes: &room[..got],
                 offset,
             };
             for (run, together) in self.verdicts(known, file, &seen, leaf.relation, stored).await? {
@@ -189,7 +204,6 @@ impl Reader {
                 }
                 stored.bytes += part.bytes.len() as u64;
             }
-            self.scratch = bytes;
             self.rate.spend(got as u64).await;
             number += count;
             if got < want {

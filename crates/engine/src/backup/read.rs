@@ -123,7 +123,7 @@ impl Reader {
         };
         match read {
             // What was stored of it, nobody refers to.
-            Err(Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(Error::File { source, .. }) if !stored.relation && source.kind() == ErrorKind::NotFound => Ok(None),
             read => read.map(|()| Some(stored)),
         }
     }

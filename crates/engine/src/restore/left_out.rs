@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use pgformat::{
-    Lsn,
+    Lsn, Major,
     relation::{self, Fork},
     wal::{Event, Geometry, Record, RelationLocator, StorageChange, Walker, event::RM_SMGR},
 };
@@ -70,10 +70,10 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// From `start`, where a record begins.
-    pub(super) fn new(geometry: Geometry, start: u64) -> Result<Look, pgformat::Error> {
+    /// From `start`, where a record begins; the first page's header, which tells the version, may lie before.
+    pub(super) fn new(geometry: Geometry, major: Major, start: u64) -> Result<Look, pgformat::Error> {
         Ok(Look {
-            walker: Walker::new(geometry, Lsn(start))?,
+            walker: Walker::new(geometry, Lsn(start))?.of_major(major),
             left_out: LeftOut::default(),
         })
     }

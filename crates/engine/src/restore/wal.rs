@@ -30,7 +30,7 @@ use super::{
     inline::write_new,
     left_out::{LeftOut, Look},
     owner::{self, Ids},
-    run::make_directory,
+    run::{major, make_directory},
 };
 
 /// Writes the segments and history files; returns the bytes of WAL written, and what is not to be written because of what
@@ -47,7 +47,7 @@ pub(super) async fn lay(context: &Context, repository: &Repository, plan: &Plan)
     };
     let size = SegmentSize::new(facts.postgresql.segment_size).map_err(odd)?;
     let geometry = Geometry::new(size, facts.postgresql.wal_block_size).map_err(odd)?;
-    let mut look = Look::new(geometry, facts.start.lsn.0).map_err(odd)?;
+    let mut look = Look::new(geometry, major(facts)?, facts.start.lsn.0).map_err(odd)?;
     let (mut bytes, mut done) = (0, 0);
     let total = plan.wal.iter().map(|piece| piece.to - piece.from).sum();
     for piece in &plan.wal {

@@ -10,6 +10,9 @@
 #[path = "../receive/act.rs"]
 #[allow(dead_code, reason = "the receiver's tests use all of it")]
 mod act;
+#[path = "../standby/halfway.rs"]
+#[allow(dead_code, reason = "the tests of standbys use all of it")]
+mod halfway;
 #[path = "../moments/workload.rs"]
 #[allow(dead_code, reason = "the tests of moments use all of it")]
 mod witness;

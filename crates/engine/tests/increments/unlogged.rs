@@ -1,13 +1,18 @@
 //! Unlogged relations that are in the making while they are backed up.
 
-use engine::restore::{At, Onto, Request, Restored};
+use engine::{
+    backup,
+    event::Event,
+    restore::{At, Onto, Request, Restored},
+};
 use pgformat::{Major, relation::Fork};
 use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test, row_digests, verifybackup};
 
 use crate::{
     act::{sql, until, value},
+    halfway::{halfway, stands_still},
     rounds::full_matrix,
-    scene::{Scene, is_whole, options, stop_and_forget},
+    scene::{Depth, Scene, is_whole, options, stop_and_forget},
 };
 
 /// An index that is built for as long as somebody holds the lock.
@@ -106,4 +111,39 @@ async fn an_unlogged_index_that_was_being_built_during_a_backup_is_reset_by_the_
     for major in majors {
         built_meanwhile(major).await;
     }
+}
+
+/// The first record of all that the build writes comes right behind the backup's start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn an_unlogged_index_that_was_built_before_the_backup_ended_is_reset_by_the_recovery() {
+    let mut scene = Scene::begin(Major::V15, options(true, &[])).await;
+    sql(&scene.cluster, DRAFTS).await;
+    let holder = scene.cluster.session().await;
+    holder.execute("hold", "SELECT pg_advisory_lock(7)").await.unwrap();
+    let builder = scene.cluster.session().await;
+    let build = tokio::spawn(async move {
+        let sql = "CREATE INDEX drafts_held ON public.drafts (public.held(id))";
+        builder.execute("build", sql).await.unwrap();
+        builder
+    });
+    until("the index is being built", async || {
+        value(&scene.cluster, WAITS).await == "1"
+    })
+    .await;
+    let (context, there, go) = halfway(&scene.world.context, |event| {
+        matches!(event, Event::Step { step: "stop", .. })
+    });
+    let (opened, options) = (scene.world.open().await, scene.world.options(&scene.cluster));
+    let conninfo = scene.cluster.conninfo();
+    let taking = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
+    stands_still(&there).await;
+    holder.execute("let go", "SELECT pg_advisory_unlock(7)").await.unwrap();
+    build.await.unwrap().close().await;
+    drop(go);
+    let taken = taking.await.unwrap().unwrap();
+    holder.close().await;
+    sql(&scene.cluster, "DELETE FROM public.drafts").await;
+    let rows = scene.rows().await;
+    scene.brings_back(&taken.backup.id, &rows, Depth::All).await;
+    scene.stop_receiving().await;
 }
