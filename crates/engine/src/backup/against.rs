@@ -272,22 +272,6 @@ impl Reader {
                     counts.stored += 1;
                     false
                 }
-                Act::Move => {
-                    // What rotted on the server's disk is better left where the parent has it.
-                    let judged = self
-                        .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
-                        .await?;
-                    rotten.extend((judged == Judged::Rotten).then_some(at));
-                    match judged {
-                        Judged::Same => counts.moved += 1,
-                        Judged::Marked => counts.stored += 1,
-                        Judged::Rotten => {
-                            counts.kept += 1;
-                            counts.audited += 1;
-                        }
-                    }
-                    judged == Judged::Rotten
-                }
                 Act::Compare => match same() {
                     Some(theirs) if known.is_moving(&of_page(theirs)) => {
                         counts.moved += 1;
@@ -302,20 +286,25 @@ impl Reader {
                         false
                     }
                 },
-                Act::Audit => {
+                // What rotted on the server's disk is better left where the parent has it, also if it is to be moved.
+                Act::Move | Act::Audit => {
                     let judged = self
                         .audit(known, seen.theirs.get(number), same().is_some(), file, at, bytes)
                         .await?;
                     rotten.extend((judged == Judged::Rotten).then_some(at));
-                    let keep = judged != Judged::Marked;
-                    match keep {
-                        true => {
+                    match judged {
+                        Judged::Marked => counts.stored += 1,
+                        Judged::Same if *act == Act::Move => counts.moved += 1,
+                        Judged::Same | Judged::Rotten => {
                             counts.kept += 1;
                             counts.audited += 1;
                         }
-                        false => counts.stored += 1,
                     }
-                    keep
+                    match judged {
+                        Judged::Marked => false,
+                        Judged::Same => *act == Act::Audit,
+                        Judged::Rotten => true,
+                    }
                 }
             };
             match runs.last_mut() {
