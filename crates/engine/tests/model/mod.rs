@@ -23,6 +23,7 @@ use engine::{
     pgformat::{Lsn, Major, Tli, control::Control, segment::SegmentSize},
     repo::{manifest::Owner, runtime::Runtime},
     server::ServerFacts,
+    source::Source,
 };
 use pgclient::catalog::{Collation, Database, Rights};
 
@@ -100,12 +101,17 @@ impl Cluster {
 
     /// A plan to back it up.
     pub(crate) fn plan(&self) -> Plan {
+        self.plan_reading(Arc::new(self.files.clone()))
+    }
+
+    /// The same with its files as `source` shows them.
+    pub(crate) fn plan_reading(&self, source: Arc<dyn Source>) -> Plan {
         let owner = Owner {
             user: "postgres".into(),
             group: "postgres".into(),
         };
         let control = self.files.control();
-        Plan::from_parts(Arc::new(self.files.clone()), self.facts(), control, owner)
+        Plan::from_parts(source, self.facts(), control, owner)
     }
 
     /// What it says about itself.

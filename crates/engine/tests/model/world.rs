@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::{
     Result,
-    backup::{self, Level, Options, Summary},
+    backup::{self, Level, Options, Plan, Summary},
     database::{self, Opened},
     event::{Context, Event, Observer, Stop},
     init::Initialised,
@@ -79,6 +79,17 @@ impl World {
 
     /// What a process does that takes a backup.
     pub(crate) async fn back_up(&self, process: &Process, store: &FaultyStore, label: &str) -> Result<Summary> {
+        self.carry_out(self.cluster.plan(), process, store, label).await
+    }
+
+    /// The same as planned.
+    pub(crate) async fn carry_out(
+        &self,
+        plan: Plan,
+        process: &Process,
+        store: &FaultyStore,
+        label: &str,
+    ) -> Result<Summary> {
         let context = context(process);
         let opened = database::open_store(&context, Arc::new(store.clone()), &self.unlock).await?;
         let options = Options {
@@ -95,7 +106,7 @@ impl World {
             standby: None,
         };
         let server = self.cluster.server(&process.runtime());
-        backup::run_with(&context, &opened, &server, self.cluster.plan(), &options).await
+        backup::run_with(&context, &opened, &server, plan, &options).await
     }
 
     /// What a new process sees and can prove: the labels of all listed backups, each verified page by page. Whatever
