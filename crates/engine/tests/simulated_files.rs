@@ -97,6 +97,10 @@ fn backups(goes: &[bool]) -> Vec<Summary> {
 }
 
 /// Who does not come to an end does not hold up whoever waits for the test.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "workers are waited for, and this one may never come to an end"
+)]
 fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || done.send(work()));
