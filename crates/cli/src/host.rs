@@ -59,7 +59,8 @@ struct SystemRandom;
 
 impl Rng for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
-        if aws_lc_rs::rand::fill(bytes).is_err() {
+        // The system's own: what a cryptographic library makes of it first measures the processor's jitter for 40 ms.
+        if getrandom::fill(bytes).is_err() {
             // Going on would mean keys that others can guess; there is no other way to stop from here.
             std::process::abort();
         }
