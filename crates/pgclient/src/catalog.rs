@@ -11,7 +11,7 @@ use pgformat::{Lsn, Major, Tli, segment::SegmentSize};
 
 pub use self::databases::{Collation, Database, Tablespace};
 pub use self::rights::{READING_MEANS, Rights, grant_for_points, grants_for_backup, grants_for_reader};
-pub use self::tables::{Table, TableKind, tables};
+pub use self::tables::{Table, tables};
 pub use self::wal_state::{Slot, WalState};
 use crate::{Error, Result, connect::Session};
 

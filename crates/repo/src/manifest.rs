@@ -50,7 +50,7 @@ pub struct Relation {
     pub table: String,
     /// PostgreSQL's estimate of its rows; none if it has none.
     pub rows: Option<u64>,
-    /// Bytes on disk.
+    /// PostgreSQL's estimate of its bytes, with TOAST; 0 where it was never vacuumed nor analyzed.
     pub bytes: u64,
 }
 

@@ -229,7 +229,7 @@ async fn of_database(conninfo: &Conninfo, database: &str) -> Result<Vec<Relation
         schema: table.schema,
         table: table.name,
         rows: Some(table.estimated_rows),
-        bytes: table.bytes,
+        bytes: table.estimated_bytes,
     };
     Ok(found.into_iter().map(relation).collect())
 }

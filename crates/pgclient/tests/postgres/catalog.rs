@@ -55,7 +55,7 @@ async fn tables_come_largest_first_and_not_more_than_asked_for() {
         .sql(
             "CREATE TABLE public.small AS SELECT 1 AS a; CREATE TABLE public.large AS SELECT generate_series(1, 10000) AS a; \
              CREATE MATERIALIZED VIEW public.middle AS SELECT a FROM public.large WHERE a < 2000; \
-             CREATE TABLE public.empty (a int); ANALYZE public.large",
+             CREATE TABLE public.empty (a int); ANALYZE",
         )
         .await;
     let session = server.session().await;
@@ -63,7 +63,7 @@ async fn tables_come_largest_first_and_not_more_than_asked_for() {
     let names: Vec<_> = found.iter().map(|table| table.name.as_str()).collect();
     assert_eq!(names, ["large", "middle", "small"]);
     assert_eq!((found[0].estimated_rows, found[0].schema.as_str()), (10_000, "public"));
-    assert!(found[0].bytes > found[1].bytes && found[0].relfilenode > 0);
+    assert!(found[0].estimated_bytes > found[1].estimated_bytes && found[2].estimated_bytes == 8192);
 
     // A table under reorganisation must not hold up the list.
     let other = server.session().await;
