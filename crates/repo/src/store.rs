@@ -5,6 +5,7 @@
 //! the tests stretches as far as it allows.
 
 mod folder;
+mod listing;
 mod object;
 mod place;
 

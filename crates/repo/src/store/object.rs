@@ -3,11 +3,10 @@
 //! The driver's own retries stay off: it repeats conditional puts and then reports our own success as
 //! "exists". Repeating is ours ([`crate::retry`]).
 
-use std::{collections::BTreeMap, io::ErrorKind, path::PathBuf, sync::Arc};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, local::LocalFileSystem, path::Path};
 use url::Url;
 
@@ -18,6 +17,7 @@ use crate::{
 
 use super::{
     folder::{clear_unfinished, make_private, sync_existing},
+    listing::{self, Wanted},
     place::Place,
 };
 
@@ -217,34 +217,15 @@ impl Store for Objects {
     }
 
     async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>> {
-        // The driver lists by folder: the part of the prefix up to its last slash.
-        let folder = prefix.rsplit_once('/').map(|(folder, _)| path(folder));
-        let mut stream = match after {
-            "" => self.inner.list(folder.as_ref()),
-            _ => self.inner.list_with_offset(folder.as_ref(), &path(after)),
-        };
-        // The driver lists in any order. Never more than a page is held, however much there is.
-        let mut found: BTreeMap<String, Listed> = BTreeMap::new();
-        while let Some(meta) = stream
-            .try_next()
-            .await
-            .map_err(|error| store_error("list", prefix, error))?
-        {
-            let listed = listed(meta);
-            // A driver's unfinished uploads have names that are none of ours.
-            let ours = listed
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
-            if ours && listed.name.starts_with(prefix) && listed.name.as_str() > after {
-                found.insert(listed.name.clone(), listed);
-                if found.len() > limit {
-                    found.pop_last();
-                }
-            }
-        }
+        let found = listing::list(self.place.folder(), &Wanted { prefix, after, limit });
+        let found = found.map_err(|error| Error::Store {
+            operation: "list",
+            name: prefix.into(),
+            transient: !lasting(&error),
+            source: error.into(),
+        })?;
         self.place.check()?;
-        Ok(found.into_values().collect())
+        Ok(found)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

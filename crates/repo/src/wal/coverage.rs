@@ -9,7 +9,7 @@ use crate::{Error, Result, names, repository::Repository, store::Listed};
 use super::{WalStream, append::follow, newest_mark, run::OpenRun};
 
 /// How many objects are asked for at once.
-const PAGE: usize = 1000;
+const PAGE: usize = 10_000;
 /// How many open runs are read at once, and how many bytes: of an idle server there are many small ones, and a store may
 /// be tens of milliseconds away.
 const MOST_READS: usize = 16;
