@@ -166,3 +166,100 @@ pub(crate) fn is_past(state: &State, alert: &str, raised: u64) -> bool {
     }
     parts(name).is_some() && users(state, name).is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use repo::ledger::{BackupKind, Entry, ObjectReference, Record, References, Summary, Verdict, What};
+
+    use super::*;
+
+    const FIRST: &str = "20260101T000000Z-aaaaaa";
+    const SECOND: &str = "20260102T000000Z-bbbbbb";
+
+    fn backup(run: &str, references: &[&str]) -> [Entry; 2] {
+        let started = Entry::RunStarted {
+            run: run.into(),
+            session: "0".repeat(32),
+            what: What::Backup,
+            parent: None,
+        };
+        let summary = Summary {
+            kind: BackupKind::Full,
+            label: None,
+            parent: None,
+            started: 1,
+            stopped: 2,
+            generation: None,
+            timeline: None,
+            start_lsn: None,
+            stop_lsn: None,
+            major: None,
+            bytes: 1,
+            stored: 1,
+            files: 1,
+            databases: 1,
+        };
+        let manifest = ObjectReference {
+            object: format!("backups/{run}/manifest"),
+            hash: "0".repeat(64),
+            size: 1,
+        };
+        let backups = references.iter().map(|reference| (*reference).to_owned()).collect();
+        let committed = Entry::Committed {
+            run: run.into(),
+            manifest,
+            references: References { backups },
+            summary,
+        };
+        [started, committed]
+    }
+
+    fn raised(name: &str) -> Entry {
+        Entry::AlertRaised {
+            alert: format!("{ALERT}{name}"),
+            severity: Severity::Critical,
+            text: "it is gone".into(),
+        }
+    }
+
+    fn expired(backup: &str) -> Entry {
+        Entry::Expired { backup: backup.into() }
+    }
+
+    /// Which alerts are past, after these entries.
+    fn past(entries: &[Entry]) -> Vec<bool> {
+        let mut state = State::new();
+        for (number, entry) in entries.iter().enumerate() {
+            let record = Record {
+                n: number as u64 + 1,
+                prev: "0".repeat(64),
+                at: 0,
+                writer: "a test".into(),
+                operation: "0".repeat(32),
+                entry: entry.clone(),
+            };
+            assert_eq!(state.apply(&record), Verdict::Valid, "{entry:?}");
+        }
+        state.alerts().map(|(alert, n)| is_past(&state, alert, n)).collect()
+    }
+
+    #[test]
+    fn an_alert_is_past_when_no_backup_uses_what_it_is_about() {
+        let pack = format!("packs/{FIRST}/00000000");
+        let first = [&backup(FIRST, &[])[..], &[raised(&pack)]].concat();
+        assert_eq!(past(&first), [false]);
+        let both = [&first[..], &backup(SECOND, &[FIRST]), &[expired(FIRST)]].concat();
+        assert_eq!(past(&both), [false]);
+        let apart = [&first[..], &backup(SECOND, &[]), &[expired(FIRST)]].concat();
+        assert_eq!(past(&apart), [true]);
+    }
+
+    #[test]
+    fn an_alert_about_a_session_is_past_when_all_backups_that_were_there_have_gone() {
+        let first = [&backup(FIRST, &[])[..], &[raised("sessions/00")]].concat();
+        assert_eq!(past(&first), [false]);
+        let both = [&first[..], &backup(SECOND, &[])].concat();
+        assert_eq!(past(&both), [false]);
+        assert_eq!(past(&[&both[..], &[expired(FIRST)]].concat()), [true]);
+    }
+}
