@@ -282,7 +282,7 @@ async fn a_damaged_session_is_told_of_until_it_opens_again() {
     let opened = scene.world.open().await;
     let refused = refusal(&scene, &opened, &first.backup.id).await;
     assert!(refused.contains("sessions/"), "{refused}");
-    assert_eq!(scene.alerts().await, [alert.clone()]);
+    assert_eq!(scene.alerts().await, std::slice::from_ref(&alert));
     let full_again = taken(&scene).await;
     let why = full_again.full_because.clone().unwrap();
     let expected = format!("{} is not built on: sessions/", anew.backup.id);
