@@ -5,14 +5,17 @@
 
 use repo::{
     BackupId,
-    ledger::{Entry, Severity, State, state::Backup},
+    ledger::{Severity, State, state::Backup},
     manifest::Manifest,
+    session::{Session, SessionId},
 };
 
-use crate::{Result, alert, database::Opened, restore};
+use crate::{Error, Result, alert, database::Opened, restore};
 
 /// What the names of these alerts begin with; the object's name follows.
 const ALERT: &str = "object-damaged-";
+/// What the names of objects begin with that hold the keys of writing sessions.
+const SESSION: &str = "sessions/";
 
 /// The object that an error says is damaged or missing.
 pub(crate) fn object_of(error: &repo::Error) -> Option<&str> {
@@ -35,6 +38,29 @@ pub(crate) fn needs(manifest: &Manifest, name: &str) -> bool {
         "files" | "backups" => owner == manifest.facts.backup,
         _ => false,
     }
+}
+
+/// Whether that is the key of a session. Whatever was written in it is noise without it, and nothing tells what that was.
+pub(crate) fn is_session(name: &str) -> bool {
+    name.starts_with(SESSION)
+}
+
+/// The objects that alerts call damaged or missing, with the entries that said so last.
+fn standing(state: &State) -> impl Iterator<Item = (&str, u64)> {
+    let alerts = state.alerts();
+    alerts.filter_map(|(alert, raised)| Some((alert.strip_prefix(ALERT)?, raised)))
+}
+
+/// The object of that backup that somebody found damaged or missing, and that nobody has read whole since. Of a session's
+/// key nobody knows whose it was: every backup that was there when it was found may be written in it, or may need WAL that is.
+pub(crate) fn known<'s>(state: &'s State, manifest: &Manifest) -> Option<&'s str> {
+    let own = state.backup(manifest.facts.backup.as_str());
+    let is_before = |raised: u64| own.is_none_or(|own| own.committed < raised);
+    let found = standing(state).find(|(name, raised)| match is_session(name) {
+        true => is_before(*raised),
+        false => needs(manifest, name),
+    });
+    found.map(|(name, _)| name)
 }
 
 /// Kind, owner and the rest of an object's name (`repo::names`).
@@ -75,31 +101,165 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     alert::raise(opened, &alert, Severity::Critical, text).await
 }
 
-/// Clears what was said of objects of `backup`, all of which were read just now and are whole.
+/// Remembers what a reader of the backup met, if it is that something of it is damaged or missing. Who may only read cannot,
+/// and is told of the damage all the same.
+pub(crate) async fn met(opened: &Opened, manifest: &Manifest, error: &Error) {
+    let Error::Repository(error) = error else {
+        return;
+    };
+    let Some(name) = object_of(error).filter(|name| needs(manifest, name) || is_session(name)) else {
+        return;
+    };
+    if alert::stands(opened, &format!("{ALERT}{name}")).await {
+        return;
+    }
+    // The damage itself is the error that is told.
+    if opened.begin_session().await.is_ok() {
+        let _ = remember(opened, name, &error.to_string()).await;
+    }
+}
+
+/// Clears what was said of objects of `backup`, all of which were read just now and are whole; and of sessions whose keys
+/// can be read again, whoever needs them.
 ///
 /// # Errors
 /// As [`Opened::append`], and what reading its manifest says.
 pub(crate) async fn clear(opened: &Opened, backup: &Backup) -> Result<()> {
     let raised: Vec<String> = opened
-        .with_state(|state| {
-            let raised = state.alerts().filter(|(alert, _)| alert.starts_with(ALERT));
-            raised.map(|(alert, _)| alert.to_owned()).collect()
-        })
+        .with_state(|state| standing(state).map(|(name, _)| name.to_owned()).collect())
         .await;
     if raised.is_empty() {
         return Ok(());
     }
     let manifest = restore::manifest(opened, backup).await?;
-    let is_over = |alert: &String| alert.strip_prefix(ALERT).is_some_and(|name| needs(&manifest, name));
-    for alert in raised.into_iter().filter(is_over) {
-        let by = "verify".to_owned();
-        opened.append(Entry::AlertCleared { alert, by }).await?;
+    for name in raised {
+        let is_over = match is_session(&name) {
+            true => opens(opened, &name).await?,
+            false => needs(&manifest, &name),
+        };
+        if is_over {
+            alert::clear(opened, &format!("{ALERT}{name}"), "verify").await?;
+        }
     }
     Ok(())
 }
 
-/// Whether an alert is about an object that no backup uses any more.
-pub(crate) fn is_past(state: &State, alert: &str) -> bool {
-    let name = alert.strip_prefix(ALERT);
-    name.is_some_and(|name| parts(name).is_some() && users(state, name).is_empty())
+/// Whether the session of that name opens. It is read again: one that was opened before is remembered, and would say nothing.
+async fn opens(opened: &Opened, name: &str) -> Result<bool> {
+    let mut id = SessionId([0; 16]);
+    let digits = name.strip_prefix(SESSION).unwrap_or_default();
+    if hex::decode_to_slice(digits, &mut id.0).is_err() {
+        return Ok(false);
+    }
+    let bytes = opened.repository.store().get(name).await?;
+    Ok(bytes.is_some_and(|bytes| Session::open(opened.repository.keyring(), id, &bytes).is_ok()))
+}
+
+/// Whether an alert, which the entry `raised` raised, is about an object that no backup uses any more: for a session, whether
+/// all backups that were there then have gone, for none was built on these since.
+pub(crate) fn is_past(state: &State, alert: &str, raised: u64) -> bool {
+    let Some(name) = alert.strip_prefix(ALERT) else {
+        return false;
+    };
+    if is_session(name) {
+        return state.backups().all(|backup| backup.committed > raised);
+    }
+    parts(name).is_some() && users(state, name).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use repo::ledger::{BackupKind, Entry, ObjectReference, Record, References, Summary, Verdict, What};
+
+    use super::*;
+
+    const FIRST: &str = "20260101T000000Z-aaaaaa";
+    const SECOND: &str = "20260102T000000Z-bbbbbb";
+
+    fn backup(run: &str, references: &[&str]) -> [Entry; 2] {
+        let started = Entry::RunStarted {
+            run: run.into(),
+            session: "0".repeat(32),
+            what: What::Backup,
+            parent: None,
+        };
+        let summary = Summary {
+            kind: BackupKind::Full,
+            label: None,
+            parent: None,
+            started: 1,
+            stopped: 2,
+            generation: None,
+            timeline: None,
+            start_lsn: None,
+            stop_lsn: None,
+            major: None,
+            bytes: 1,
+            stored: 1,
+            files: 1,
+            databases: 1,
+        };
+        let manifest = ObjectReference {
+            object: format!("backups/{run}/manifest"),
+            hash: "0".repeat(64),
+            size: 1,
+        };
+        let backups = references.iter().map(|reference| (*reference).to_owned()).collect();
+        let committed = Entry::Committed {
+            run: run.into(),
+            manifest,
+            references: References { backups },
+            summary,
+        };
+        [started, committed]
+    }
+
+    fn raised(name: &str) -> Entry {
+        Entry::AlertRaised {
+            alert: format!("{ALERT}{name}"),
+            severity: Severity::Critical,
+            text: "it is gone".into(),
+        }
+    }
+
+    fn expired(backup: &str) -> Entry {
+        Entry::Expired { backup: backup.into() }
+    }
+
+    /// Which alerts are past, after these entries.
+    fn past(entries: &[Entry]) -> Vec<bool> {
+        let mut state = State::new();
+        for (number, entry) in entries.iter().enumerate() {
+            let record = Record {
+                n: number as u64 + 1,
+                prev: "0".repeat(64),
+                at: 0,
+                writer: "a test".into(),
+                operation: "0".repeat(32),
+                entry: entry.clone(),
+            };
+            assert_eq!(state.apply(&record), Verdict::Valid, "{entry:?}");
+        }
+        state.alerts().map(|(alert, n)| is_past(&state, alert, n)).collect()
+    }
+
+    #[test]
+    fn an_alert_is_past_when_no_backup_uses_what_it_is_about() {
+        let pack = format!("packs/{FIRST}/00000000");
+        let first = [&backup(FIRST, &[])[..], &[raised(&pack)]].concat();
+        assert_eq!(past(&first), [false]);
+        let both = [&first[..], &backup(SECOND, &[FIRST]), &[expired(FIRST)]].concat();
+        assert_eq!(past(&both), [false]);
+        let apart = [&first[..], &backup(SECOND, &[]), &[expired(FIRST)]].concat();
+        assert_eq!(past(&apart), [true]);
+    }
+
+    #[test]
+    fn an_alert_about_a_session_is_past_when_all_backups_that_were_there_have_gone() {
+        let first = [&backup(FIRST, &[])[..], &[raised("sessions/00")]].concat();
+        assert_eq!(past(&first), [false]);
+        let both = [&first[..], &backup(SECOND, &[])].concat();
+        assert_eq!(past(&both), [false]);
+        assert_eq!(past(&[&both[..], &[expired(FIRST)]].concat()), [true]);
+    }
 }

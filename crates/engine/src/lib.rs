@@ -25,6 +25,7 @@ mod damage;
 mod error;
 mod pages;
 mod traverse;
+mod unsound;
 mod workers;
 
 pub use error::{Error, Result};

@@ -18,7 +18,7 @@ use repo::ledger::Entry;
 pub use repo::ledger::{Level, Outcome};
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context};
+use crate::{Result, database::Opened, event::Context, unsound};
 
 /// What to verify, and how deep.
 #[derive(Debug, Clone)]
@@ -106,6 +106,7 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request) -> Resul
     if outcome == Outcome::Passed {
         crate::damage::clear(opened, &backup).await?;
     }
+    unsound::clear(opened, &backup, level, outcome).await?;
     let Findings {
         checked,
         found,

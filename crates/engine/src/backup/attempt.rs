@@ -1,23 +1,18 @@
 //! Begins a backup, and takes it anew where what it rested on was found unsound or damaged.
 
 use pgclient::Conninfo;
-use repo::{
-    BackupId,
-    ledger::{Entry, Severity},
-    manifest::Manifest,
-    session::Session,
-};
+use repo::{BackupId, ledger::Entry, manifest::Manifest, session::Session};
 
 use crate::{
     Error, Result, damage,
     database::Opened,
     event::Context,
     server::{LiveServer, Server, SqlServer},
+    unsound,
 };
 
 use super::{
     Options, Plan, Reader, Summary, Wanted,
-    audit::UNSOUND,
     base::Base,
     begin::{begin, check_generation, reason},
     preflight,
@@ -60,7 +55,7 @@ pub async fn run_with(
         context.warn(check.code, format!("{}. {}", check.what, check.mend));
     }
     tidy(context, opened).await;
-    let (mut unsound, mut lost) = (None, None);
+    let (mut found, mut lost) = (None, None);
     // Ends: what makes it go round happens once at most, for it takes away what it comes of.
     loop {
         let base = match &lost {
@@ -69,20 +64,28 @@ pub async fn run_with(
         };
         let session = opened.begin_session().await?;
         let (parent, own) = (base.manifest().cloned(), session.id.object());
-        let doubt = unsound.as_deref();
+        let doubt = found.as_deref();
         let error = match attempt(context, opened, server, &plan, options, session, base, doubt).await {
-            Ok(summary) => return Ok(Summary { unsound, ..summary }),
+            Ok(summary) => {
+                return Ok(Summary {
+                    unsound: found,
+                    ..summary
+                });
+            }
             Err(error) => error,
         };
         match (error, parent) {
             (
                 Error::Failed {
-                    code: UNSOUND, what, ..
+                    code: unsound::CODE,
+                    what,
+                    ..
                 },
                 _,
-            ) if unsound.is_none() => {
-                alarm(context, opened, &what).await?;
-                unsound = Some(what);
+            ) if found.is_none() => {
+                context.warn(unsound::CODE, what.clone());
+                unsound::remember(opened, &what).await?;
+                found = Some(what);
             }
             (Error::Repository(error), Some(parent)) if lost.is_none() && is_of(&parent, &own, &error) => {
                 lost = Some(give_up(context, opened, options.wanted, &parent, error).await?);
@@ -92,24 +95,11 @@ pub async fn run_with(
     }
 }
 
-/// Says of a change that no WAL tells of that it was found.
-async fn alarm(context: &Context, opened: &Opened, unsound: &str) -> Result<()> {
-    context.warn(UNSOUND, unsound);
-    let began = context.runtime.clock.now_micros();
-    let raised = Entry::AlertRaised {
-        alert: format!("{UNSOUND}-{began}"),
-        severity: Severity::Critical,
-        text: unsound.to_owned(),
-    };
-    opened.append(raised).await?;
-    Ok(())
-}
-
 /// Whether an error is that something of the parent is damaged or missing. What is opened with a session's key is noise
 /// without it, and no session but our `own` is asked for beside the parent's.
 fn is_of(parent: &Manifest, own: &str, error: &repo::Error) -> bool {
     damage::object_of(error)
-        .is_some_and(|name| damage::needs(parent, name) || (name.starts_with("sessions/") && name != own))
+        .is_some_and(|name| damage::needs(parent, name) || (damage::is_session(name) && name != own))
 }
 
 /// Says of the parent that it cannot be built on; why the backup is full therefore, if it may be.

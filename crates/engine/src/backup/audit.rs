@@ -5,7 +5,7 @@ use pgformat::{
     page::{PageCheck, PageHeader, hints::differ_in_hints_only, verify},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, unsound};
 
 use super::{
     against::Lazy,
@@ -14,8 +14,6 @@ use super::{
     walk::unreadable,
 };
 
-/// The error of a page that changed although nothing said so.
-pub(super) const UNSOUND: &str = "map-unsound";
 /// Pages that cannot have changed are compared all the same by stretches of so many: reading few at a time would cost more
 /// than it tells.
 pub(super) const STRETCH: u32 = 64;
@@ -79,7 +77,7 @@ impl Reader {
         let block = at / self.rules.page_size as u64;
         let lsn = PageHeader::parse(&now).map_or(Lsn(0), |header| header.lsn);
         Err(Error::Failed {
-            code: UNSOUND,
+            code: unsound::CODE,
             what: format!(
                 "block {block} of {} (LSN {lsn}) changed since the backup before, and no WAL from there to {} says so (audit seed {})",
                 String::from_utf8_lossy(file.path),

@@ -17,7 +17,7 @@ use pgformat::{
 };
 use serde::Serialize;
 
-use crate::{Error, Result, archive::damaged, database::Opened, error::At as _, event::Context};
+use crate::{Error, Result, archive::damaged, damage, database::Opened, error::At as _, event::Context};
 
 use super::{
     Plan, Request, Running,
@@ -123,7 +123,7 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
         let written = written.and_then(|written| begun.claim.hand_over(plan.owner).map(|()| written));
         if let Err(error) = &written {
             delta::unfinished(context, plan);
-            damaged::remember(opened, error).await;
+            remember(opened, plan, error).await;
         }
         return written;
     }
@@ -133,10 +133,16 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
         Ok(written) => Ok(written),
         Err(error) => {
             claim.give_up();
-            damaged::remember(opened, &error).await;
+            remember(opened, plan, &error).await;
             Err(error)
         }
     }
+}
+
+/// What it met damaged is told to whoever comes next: a hole in the WAL, or a backup that nothing should be built on.
+async fn remember(opened: &Opened, plan: &Plan, error: &Error) {
+    damaged::remember(opened, error).await;
+    damage::met(opened, &plan.manifest, error).await;
 }
 
 /// `pg_control`, without which no server starts, comes after everything else is durable.

@@ -40,7 +40,7 @@ pub(super) async fn look(context: &Context, opened: &Opened, newest: Option<&str
             let others = state
                 .alerts()
                 .filter(|(alert, _)| !shown.iter().any(|prefix| alert.starts_with(prefix)))
-                .filter(|(alert, _)| !damage::is_past(state, alert));
+                .filter(|(alert, raised)| !damage::is_past(state, alert, *raised));
             others.map(|(alert, n)| format!("alert {alert} (entry {n})")).collect()
         })
         .await;

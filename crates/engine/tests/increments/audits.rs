@@ -9,11 +9,14 @@ use std::{
 use engine::{
     backup::{self, ChangesBy, Summary, Wanted},
     event::Context,
+    repo::ledger::{Level, Outcome},
+    status,
 };
 use pgformat::page;
 
 use crate::{
     act::value,
+    damaged_parents::verified_to,
     fallbacks::{change, small},
     histories::Waiting,
     scene::{Depth, Scene, rests_on_wal},
@@ -84,7 +87,7 @@ async fn a_page_changed_by_hand_is_found(checksums: bool) {
     assert!(increment.stored < 1000, "{increment:?}");
     assert!(increment.why.unwrap().contains(&what));
     let alerts = scene.alerts().await;
-    assert!(alerts.len() == 1 && alerts[0].starts_with("map-unsound"), "{alerts:?}");
+    assert_eq!(alerts, ["map-unsound"]);
     assert!(scene.warnings().iter().any(|(code, _)| code == "map-unsound"));
     let z = "SELECT count(*) FROM public.bulk WHERE filler LIKE '%z'";
     assert_eq!(value(&scene.cluster, z).await, "1");
@@ -103,6 +106,39 @@ async fn a_page_changed_behind_the_servers_back_is_found_and_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_page_whose_checksum_fits_is_found_and_taken() {
     a_page_changed_by_hand_is_found(true).await;
+}
+
+/// How the database stands, and why.
+async fn stands(scene: &Scene) -> (status::State, Vec<String>) {
+    let opened = scene.world.open().await;
+    let status = status::of(&scene.world.context, &opened, None).await.unwrap();
+    (status.state, status.because)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_is_told_of_until_a_backup_since_then_was_restored() {
+    let mut scene = begun(false).await;
+    let mut found = Vec::new();
+    for byte in [b'y', b'z'] {
+        by_hand(&mut scene, |page, _, end| page[end - 1] = byte).await;
+        let summary = scene.take(|options| options.audit = 100).await.unwrap();
+        assert!(summary.unsound.is_some());
+        assert_eq!(scene.alerts().await, ["map-unsound"]);
+        found.push(summary.backup.id);
+    }
+    // Of what was found after it a backup says nothing, and who restored none of it neither.
+    assert_eq!(verified_to(&scene, &found[0], Level::Restore).await, Outcome::Passed);
+    assert_eq!(verified_to(&scene, &found[1], Level::Pages).await, Outcome::Passed);
+    let (state, because) = stands(&scene).await;
+    assert_eq!(state, status::State::AtRisk);
+    assert!(
+        because.iter().any(|why| why.starts_with("alert map-unsound")),
+        "{because:?}"
+    );
+    assert_eq!(verified_to(&scene, &found[1], Level::Restore).await, Outcome::Passed);
+    assert_eq!(scene.alerts().await, Vec::<String>::new());
+    assert_eq!(stands(&scene).await, (status::State::Proven, Vec::new()));
+    scene.stop_receiving().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
