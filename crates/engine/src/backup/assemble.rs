@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pgformat::relation::tablespace_around;
 use repo::{
     leaf::{self, Extent, Leaf, LeafRef, PageRef},
     manifest::MAX_PAGE_ERRORS,
@@ -243,7 +244,7 @@ impl Assembler {
         self.totals.pages += stored.bytes.div_ceil(u64::from(self.page_size));
         self.totals.counts.add(stored.counts);
         self.errors(stored.errors);
-        if let Some(oid) = tablespace_of(&stored.path) {
+        if let Some(oid) = tablespace_around(&stored.path) {
             *self.totals.tablespaces.entry(oid).or_default() += stored.bytes;
         }
         let mut slots = Vec::new();
@@ -280,10 +281,4 @@ impl Assembler {
 fn our_number(number: u32, sources: &mut Sources, parents: &Option<Sources>) -> u32 {
     let id = parents.as_ref().and_then(|parents| parents.get(number));
     id.map_or(u32::MAX, |id| sources.intern(id))
-}
-
-/// The oid of the tablespace that a path lies in, if it is one.
-fn tablespace_of(path: &[u8]) -> Option<u32> {
-    let rest = std::str::from_utf8(path.strip_prefix(b"pg_tblspc/")?).ok()?;
-    rest.split_once('/')?.0.parse().ok()
 }
