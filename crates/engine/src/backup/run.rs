@@ -120,7 +120,7 @@ impl Work<'_> {
             None => None,
             Some(beside) => {
                 let still_good = || still_good(&*running, &wal_done);
-                let caught_up = beside.catch_up(context, &begun, facts.data_checksums, &still_good);
+                let caught_up = beside.catch_up(context, &begun, facts, &still_good);
                 Some((beside, caught_up.await?))
             }
         };
