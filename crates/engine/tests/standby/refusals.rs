@@ -8,7 +8,7 @@ use testkit::clusters::TestCluster;
 
 use crate::{
     act::sql,
-    halfway::{halfway, stands_still},
+    halfway::{halfway, hasty, stands_still},
     pair::{From, Pair},
     scene::options,
 };
@@ -68,8 +68,10 @@ async fn a_directory_that_becomes_another_clusters_when_the_backup_begins_is_not
     let (link, foreign) = (pair.scene.world.target("link"), pair.scene.world.target("foreign"));
     symlink(pair.standby.data_dir(), &link).unwrap();
     let given = link.clone();
+    // Who reads on waits for a standby that never comes: not for long here.
+    let hasty = hasty(&pair.scene.world.context);
     let (context, there, go) = halfway(
-        &pair.scene.world.context,
+        &hasty,
         |event| matches!(event, Event::Step { step: "start", what } if what.contains("begin a backup")),
     );
     let taking = pair
