@@ -127,6 +127,14 @@ pub struct Summary {
     pub bytes_per_second: f64,
     /// Bytes of WAL kept for it.
     pub wal_bytes: u64,
-    /// Pages whose checksum did not fit: damage in the source, stored as it is.
+    /// Pages whose checksum did not fit: damage in the source, stored as it is. The first of them, see
+    /// [`repo::manifest::MAX_PAGE_ERRORS`].
     pub page_errors: Vec<String>,
+    /// How many these are in all.
+    pub page_errors_total: u64,
+    /// Pages that rotted on the server's disk, where they do not fit their checksum, and that the backup has whole, as the
+    /// backup before did. The first of them, as many at most.
+    pub rotten_pages: Vec<String>,
+    /// How many these are in all.
+    pub rotten_pages_total: u64,
 }

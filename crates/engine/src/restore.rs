@@ -15,6 +15,7 @@ mod plan;
 mod recovery;
 mod run;
 mod start;
+mod sync;
 mod wal;
 
 pub use crate::target::At;

@@ -117,6 +117,33 @@ pub fn init_fork_of(path: impl AsRef<[u8]>) -> Option<String> {
     Some(format!("{directory}/{}_init", file.relation))
 }
 
+/// The tablespace that `path` is the link of: `pg_tblspc/<oid>`, the oid in decimal from 1 and without leading zeros, as
+/// PostgreSQL writes it. `None` for every other path, those within a tablespace among them.
+pub fn tablespace_link(path: impl AsRef<[u8]>) -> Option<u32> {
+    match tablespace_of(path.as_ref())? {
+        (oid, None) => Some(oid),
+        (_, Some(_)) => None,
+    }
+}
+
+/// The tablespace that `path` lies within.
+pub fn tablespace_around(path: impl AsRef<[u8]>) -> Option<u32> {
+    match tablespace_of(path.as_ref())? {
+        (oid, Some(_)) => Some(oid),
+        (_, None) => None,
+    }
+}
+
+/// A tablespace, and what of the path is below its link.
+fn tablespace_of(path: &[u8]) -> Option<(u32, Option<&[u8]>)> {
+    let rest = path.strip_prefix(b"pg_tblspc/")?;
+    let (oid, below) = match rest.iter().position(|byte| *byte == b'/') {
+        Some(slash) => (rest.get(..slash)?, rest.get(slash + 1..)),
+        None => (rest, None),
+    };
+    Some((number(std::str::from_utf8(oid).ok()?)?, below))
+}
+
 /// The one directory of a tablespace that belongs to a cluster of this version: several clusters may
 /// share the tablespace's location.
 pub fn tablespace_version_directory(major: Major, catalog_version: u32) -> String {
@@ -227,10 +254,38 @@ mod tests {
         assert_eq!(init_fork_of("base/5/t3_16384"), None);
     }
 
+    #[test]
+    fn a_tablespace_is_told_by_a_number_as_postgresql_writes_it() {
+        for (path, link, around) in [
+            (&b"pg_tblspc/16400"[..], Some(16400), None),
+            (b"pg_tblspc/4294967295", Some(u32::MAX), None),
+            (b"pg_tblspc/16400/PG_15_202209061/5/2619", None, Some(16400)),
+            (b"pg_tblspc/16400/\xFF", None, Some(16400)),
+            (b"pg_tblspc/+1", None, None),
+            (b"pg_tblspc/007", None, None),
+            (b"pg_tblspc/007/x", None, None),
+            (b"pg_tblspc/0", None, None),
+            (b"pg_tblspc/", None, None),
+            (b"pg_tblspc//x", None, None),
+            (b"pg_tblspc/4294967296", None, None),
+            (b"pg_tblspc/1\xFF", None, None),
+            (b"pg_tblspc", None, None),
+            (b"base/16400", None, None),
+        ] {
+            let shown = String::from_utf8_lossy(path);
+            assert_eq!(
+                (tablespace_link(path), tablespace_around(path)),
+                (link, around),
+                "{shown}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn no_path_panics(path: Vec<u8>, offset: u64, block: u32, segment: u32) {
-            let _ = classify(&path);
+            let _ = (classify(&path), tablespace_link(&path), tablespace_around(&path));
+            let _ = tablespace_link([b"pg_tblspc/", &*path].concat());
             if let Some(file) = classify(format!("base/1/1.{segment}")) {
                 let _ = file.block_at(offset, block, segment);
             }

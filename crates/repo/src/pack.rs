@@ -234,12 +234,6 @@ impl PackReader {
         found.ok_or_else(|| damaged(self.name(), "a page that is referred to is not in it"))
     }
 
-    /// What the pages of a frame hash to after a restore, slot by slot, as its directory says: no frame is read for it.
-    pub fn hashes(&self, frame: u32) -> Result<&[[u8; 8]]> {
-        let known = self.frames.get(frame as usize).map(|frame| &*frame.hashes);
-        known.ok_or_else(|| damaged(self.name(), "a frame that is referred to is not in it"))
-    }
-
     /// Sealed bytes of a frame.
     pub fn sealed_length(&self, frame: u32) -> Result<usize> {
         Ok(self.sealed.frame(frame)?.sealed as usize)

@@ -103,7 +103,7 @@ fn share(part: u64, whole: u64) -> String {
     format!(" ({}% of it)", u128::from(part) * 100 / u128::from(whole))
 }
 
-/// Damage in the source is in the backup too: that must not pass for a success.
+/// A backup with damage in it must not pass for a success, nor must one of a server whose disk has damage.
 fn problem(summary: &Summary) -> Option<Problem> {
     if let Some(unsound) = &summary.unsound {
         return Some(Problem::found(
@@ -115,11 +115,124 @@ fn problem(summary: &Summary) -> Option<Problem> {
             "Check the server's disk, and who else writes to its data directory. Verify earlier incremental backups: `lastgood verify --level restore`.",
         ));
     }
-    let (first, count) = (summary.page_errors.first()?, summary.page_errors.len());
+    if let Some(first) = summary.page_errors.first() {
+        let mut what = format!(
+            "the backup is made, with damage of the server's disk in it: the checksum of {} does not fit, the first in {first}",
+            pages(summary.page_errors_total)
+        );
+        if summary.rotten_pages_total > 0 {
+            what.push_str(&format!(
+                "; {} more on the server's disk, and whole in the backup",
+                pages(summary.rotten_pages_total)
+            ));
+        }
+        return Some(Problem::found(
+            Exit::Partly,
+            "page-errors",
+            what,
+            "Keep older backups; look for a failing disk, and restore the damaged tables from a backup before the damage.",
+        ));
+    }
+    let first = summary.rotten_pages.first()?;
     Some(Problem::found(
         Exit::Partly,
-        "page-errors",
-        format!("the backup is made, but {count} pages of the server fail their checksum, the first in {first}"),
-        "Keep older backups; look for a failing disk, and restore the damaged tables from a backup before the damage.",
+        "server-rotten",
+        format!(
+            "the backup is made and whole, but the server's disk is damaged: the checksum of {} there does not fit, the first in {first}; the backup has what the one before it has of them",
+            pages(summary.rotten_pages_total)
+        ),
+        "Look for a failing disk, and mend the server: this backup restores without the damage, onto the stopped server itself with `lastgood restore --delta`.",
     ))
+}
+
+/// Such as `3 pages`.
+fn pages(count: u64) -> String {
+    match count {
+        1 => "1 page".into(),
+        count => format!("{count} pages"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{list, repo::ledger::BackupKind};
+
+    use super::*;
+
+    fn summary(stored: u64, rotten: u64) -> Summary {
+        let first = |count: u64, path: &str| match count {
+            0 => Vec::new(),
+            _ => vec![format!("{path} block 7")],
+        };
+        Summary {
+            backup: list::Backup {
+                id: "20261120T143000Z-7f3k9q".into(),
+                kind: BackupKind::Incremental,
+                label: None,
+                started: 0,
+                stopped: 0,
+                start_lsn: None,
+                stop_lsn: None,
+                timeline: None,
+                generation: None,
+                major: None,
+                bytes: 0,
+                stored: 0,
+                files: 0,
+                databases: 0,
+                committed: 1,
+                proofs: Vec::new(),
+            },
+            increment: None,
+            full_because: None,
+            unsound: None,
+            bytes_read: 0,
+            seconds: 0.0,
+            bytes_per_second: 0.0,
+            wal_bytes: 0,
+            page_errors: first(stored, "base/5/1"),
+            page_errors_total: stored,
+            rotten_pages: first(rotten, "base/5/2"),
+            rotten_pages_total: rotten,
+        }
+    }
+
+    /// What is said, and whether the hint sends to a backup before the damage; or to this one.
+    fn check(stored: u64, rotten: u64, expected: Option<(&str, &[&str], &str)>) {
+        let said = problem(&summary(stored, rotten));
+        let Some((code, words, hint)) = expected else {
+            assert!(said.is_none(), "{said:?}");
+            return;
+        };
+        let said = said.unwrap();
+        assert_eq!((said.exit, &*said.code), (Exit::Partly, code));
+        for word in words {
+            assert!(said.message.contains(word), "{word:?} in {said:?}");
+        }
+        assert!(said.hint.as_ref().unwrap().contains(hint), "{said:?}");
+    }
+
+    #[test]
+    fn damage_in_the_backup_and_damage_on_the_servers_disk_alone_are_told_apart() {
+        check(0, 0, None);
+        let before = "from a backup before the damage";
+        check(
+            1,
+            0,
+            Some((
+                "page-errors",
+                &["with damage", "1 page does", "base/5/1 block 7"],
+                before,
+            )),
+        );
+        check(12_345, 0, Some(("page-errors", &["12345 pages"], before)));
+        let both = ["with damage", "2 pages do", "3 pages more", "whole in the backup"];
+        check(2, 3, Some(("page-errors", &both, before)));
+        let whole = ["made and whole", "12345 pages there", "base/5/2 block 7"];
+        check(
+            0,
+            12_345,
+            Some(("server-rotten", &whole, "this backup restores without the damage")),
+        );
+    }
 }

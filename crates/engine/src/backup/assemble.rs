@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pgformat::relation::tablespace_around;
 use repo::{
     leaf::{self, Extent, Leaf, LeafRef, PageRef},
     manifest::MAX_PAGE_ERRORS,
@@ -41,10 +42,40 @@ pub(super) struct Totals {
     pub(super) pages: u64,
     /// Bytes of each tablespace, by oid.
     pub(super) tablespaces: BTreeMap<u32, u64>,
-    /// Pages whose checksum did not fit.
-    pub(super) page_errors: u64,
     /// How they came to be known.
     pub(super) counts: Counts,
+}
+
+/// Pages whose checksum did not fit.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Damage {
+    /// Those that the backup has as they are.
+    pub(super) stored: DamagedPages,
+    /// Those that it has as the backup before did, whole.
+    pub(super) kept: DamagedPages,
+}
+
+/// All are counted and the first kept: a disk that rots everywhere must not fill the memory of the host too.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DamagedPages {
+    pub(super) total: u64,
+    /// [`MAX_PAGE_ERRORS`] at most.
+    pub(super) first: Vec<PageError>,
+}
+
+impl Damage {
+    fn add(&mut self, errors: Vec<PageError>) {
+        for error in errors {
+            let pages = match error.is_kept {
+                true => &mut self.kept,
+                false => &mut self.stored,
+            };
+            pages.total += 1;
+            if pages.first.len() < MAX_PAGE_ERRORS {
+                pages.first.push(error);
+            }
+        }
+    }
 }
 
 /// Everything but the packs, written.
@@ -54,8 +85,7 @@ pub(super) struct Assembled {
     pub(super) maps: Vec<Written>,
     pub(super) sources: Sources,
     pub(super) totals: Totals,
-    /// The first [`MAX_PAGE_ERRORS`] of those pages.
-    pub(super) errors: Vec<PageError>,
+    pub(super) damage: Damage,
     /// What is used of all packs and maps.
     pub(super) uses: Uses,
 }
@@ -81,7 +111,7 @@ pub(super) struct Assembler {
     /// The large file whose parts are coming in.
     growing: Option<(Stored, Leaves)>,
     pub(super) totals: Totals,
-    pub(super) errors: Vec<PageError>,
+    damage: Damage,
 }
 
 impl Assembler {
@@ -104,7 +134,7 @@ impl Assembler {
             waiting: BTreeMap::new(),
             growing: None,
             totals: Totals::default(),
-            errors: Vec::new(),
+            damage: Damage::default(),
         }
     }
 
@@ -146,7 +176,7 @@ impl Assembler {
             maps,
             sources: self.sources,
             totals: self.totals,
-            errors: self.errors,
+            damage: self.damage,
             uses: self.uses,
         })
     }
@@ -159,7 +189,7 @@ impl Assembler {
         self.add(&part, &mut leaves)?;
         file.bytes += part.bytes;
         file.counts.add(part.counts);
-        self.errors(part.errors);
+        self.damage.add(part.errors);
         if last {
             return self.file(file, leaves).await;
         }
@@ -230,20 +260,13 @@ impl Assembler {
         }
     }
 
-    /// Counts all and keeps the first: a disk that rots everywhere must not fill the memory of the host too.
-    fn errors(&mut self, errors: Vec<PageError>) {
-        self.totals.page_errors += errors.iter().filter(|error| !error.is_kept).count() as u64;
-        let room = MAX_PAGE_ERRORS - self.errors.len();
-        self.errors.extend(errors.into_iter().take(room));
-    }
-
     async fn file(&mut self, stored: Stored, leaves: Leaves) -> Result<()> {
         self.totals.files += 1;
         self.totals.bytes += stored.bytes;
         self.totals.pages += stored.bytes.div_ceil(u64::from(self.page_size));
         self.totals.counts.add(stored.counts);
-        self.errors(stored.errors);
-        if let Some(oid) = tablespace_of(&stored.path) {
+        self.damage.add(stored.errors);
+        if let Some(oid) = tablespace_around(&stored.path) {
             *self.totals.tablespaces.entry(oid).or_default() += stored.bytes;
         }
         let mut slots = Vec::new();
@@ -280,10 +303,4 @@ impl Assembler {
 fn our_number(number: u32, sources: &mut Sources, parents: &Option<Sources>) -> u32 {
     let id = parents.as_ref().and_then(|parents| parents.get(number));
     id.map_or(u32::MAX, |id| sources.intern(id))
-}
-
-/// The oid of the tablespace that a path lies in, if it is one.
-fn tablespace_of(path: &[u8]) -> Option<u32> {
-    let rest = std::str::from_utf8(path.strip_prefix(b"pg_tblspc/")?).ok()?;
-    rest.split_once('/')?.0.parse().ok()
 }

@@ -10,7 +10,12 @@ use futures::future::{Either, pending, select};
 use pgclient::Session;
 use pgformat::control::Control;
 
-use crate::{Error, Result, event::Context, server::Started, source::Source};
+use crate::{
+    Error, Result,
+    event::Context,
+    server::{ServerFacts, Started},
+    source::Source,
+};
 
 use super::control;
 
@@ -36,12 +41,12 @@ type Asking<'a> = Pin<Box<dyn Future<Output = pgclient::Result<()>> + Send + 'a>
 
 impl Beside {
     /// Waits until a restartpoint of the standby begins at or after the backup's start; what its `pg_control` says then.
-    /// `has_checksums` is what the primary's says of pages: the standby's go under it.
+    /// `primary` is what the plan found: the standby is of its cluster, and its pages go under the primary's `pg_control`.
     pub(super) async fn catch_up(
         &self,
         context: &Context,
         begun: &Started,
-        has_checksums: bool,
+        primary: &ServerFacts,
         still_good: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Control> {
         let clock = &context.runtime.clock;
@@ -52,8 +57,8 @@ impl Beside {
             context.stop.check()?;
             still_good()?;
             let (_, control) = control::read(context, &*self.files).await?;
-            control::check_same(&control, control.system_identifier, &of_standby(begun))?;
-            control::check_checksums(&control, has_checksums)?;
+            control::check_same(&control, primary.system_identifier, &of_standby(begun))?;
+            control::check_checksums(&control, primary.data_checksums)?;
             if control.checkpoint.redo >= begun.start {
                 return Ok(control);
             }

@@ -42,7 +42,7 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
         maps,
         sources,
         totals,
-        errors,
+        damage,
         uses,
     } = parts.assembled;
     let maps = maps.iter().enumerate().map(|(number, map)| ObjectRef {
@@ -91,11 +91,12 @@ pub(super) fn manifest(parts: Parts<'_>) -> Result<Manifest> {
             pages: totals.pages,
             packs: needed.packs.len() as u64,
             stored: parts.stored,
-            page_errors: totals.page_errors,
+            page_errors: damage.stored.total,
         },
-        page_errors: errors
+        page_errors: damage
+            .stored
+            .first
             .iter()
-            .filter(|error| !error.is_kept)
             .map(|error| PageError {
                 path: error.path.clone(),
                 block: u64::from(error.block),

@@ -25,7 +25,7 @@ use crate::{
 
 use super::{
     Options, Plan, Summary,
-    assemble::{Assembled, Assembler},
+    assemble::{Assembled, Assembler, Damage},
     base::{Base, Known, increment, references},
     control,
     copy::Copy,
@@ -56,7 +56,7 @@ pub(super) struct Work<'a> {
 
 pub(super) struct Done {
     kept: Kept,
-    errors: Vec<PageError>,
+    damage: Damage,
     line: Line,
     n: u64,
     increment: Option<Increment>,
@@ -120,7 +120,7 @@ impl Work<'_> {
             None => None,
             Some(beside) => {
                 let still_good = || still_good(&*running, &wal_done);
-                let caught_up = beside.catch_up(context, &begun, facts.data_checksums, &still_good);
+                let caught_up = beside.catch_up(context, &begun, facts, &still_good);
                 Some((beside, caught_up.await?))
             }
         };
@@ -155,7 +155,7 @@ impl Work<'_> {
     async fn commit(&self, copied: Copied) -> Result<Done> {
         self.context.step("commit", "writing the manifest");
         let kept = copied.kept;
-        let errors = copied.assembled.errors.clone();
+        let damage = copied.assembled.damage.clone();
         let increment = copied.increment.clone();
         let counts = copied.assembled.totals.counts;
         let pages_read = counts.stored + counts.same + counts.audited + counts.moved;
@@ -180,7 +180,7 @@ impl Work<'_> {
         let n = self.opened.append(entry).await?;
         Ok(Done {
             kept,
-            errors,
+            damage,
             line,
             n,
             increment,
@@ -352,17 +352,13 @@ impl Work<'_> {
 
     pub(super) async fn summary(&self, done: Done, took: Duration) -> Result<Summary> {
         let seconds = took.as_secs_f64();
-        for error in &done.errors {
-            self.context.warn(
-                "page-damaged",
-                match error.is_kept {
-                    true => format!(
-                        "page {} of {} does not fit its checksum; the backup has it as the backup before did",
-                        error.block, error.path
-                    ),
-                    false => format!("page {} of {} does not fit its checksum", error.block, error.path),
-                },
-            );
+        let damage = &done.damage;
+        for error in damage.stored.first.iter().chain(&damage.kept.first) {
+            let mut what = format!("page {} of {} does not fit its checksum", error.block, error.path);
+            if error.is_kept {
+                what.push_str(" on the server's disk; the backup has it whole, as the backup before did");
+            }
+            self.context.warn("page-damaged", what);
         }
         Ok(Summary {
             backup: list::of_line(&self.id.to_string(), &done.line, done.n),
@@ -376,13 +372,17 @@ impl Work<'_> {
             seconds,
             bytes_per_second: done.read as f64 / seconds.max(0.001),
             wal_bytes: done.kept.bytes,
-            page_errors: done
-                .errors
-                .iter()
-                .map(|error| format!("{} block {}", error.path, error.block))
-                .collect(),
+            page_errors: named(&damage.stored.first),
+            page_errors_total: damage.stored.total,
+            rotten_pages: named(&damage.kept.first),
+            rotten_pages_total: damage.kept.total,
         })
     }
+}
+
+fn named(pages: &[PageError]) -> Vec<String> {
+    let name = |page: &PageError| format!("{} block {}", page.path, page.block);
+    pages.iter().map(name).collect()
 }
 
 /// The files that a manifest keeps whole, by path.

@@ -155,7 +155,7 @@ impl<S: Sink> Walker<'_, S> {
             return Ok(());
         }
         // A link that leads nowhere has no content to look at: it is judged before.
-        if kind == FileKind::Link && path != b"pg_wal" && oid(&path).is_none() {
+        if kind == FileKind::Link && path != b"pg_wal" && relation::tablespace_link(&path).is_none() {
             self.sink.left_out(
                 &path,
                 "it is a symbolic link, which PostgreSQL's own base backup leaves out too",
@@ -163,7 +163,7 @@ impl<S: Sink> Walker<'_, S> {
             return Ok(());
         }
         if kind == FileKind::Link
-            && let Some(oid) = oid(&path)
+            && let Some(oid) = relation::tablespace_link(&path)
             && self.spaces.known.contains(&oid)
         {
             check_space(self.source, self.spaces, oid)?;
@@ -182,7 +182,7 @@ impl<S: Sink> Walker<'_, S> {
             FileKind::Link => {
                 let target = self.source.link(&path).map_err(|error| unreadable(&path, error))?;
                 let Some(target) = target else { return Ok(()) };
-                if !oid(&path).is_some_and(|oid| self.spaces.known.contains(&oid)) {
+                if !relation::tablespace_link(&path).is_some_and(|oid| self.spaces.known.contains(&oid)) {
                     return Err(tablespace_made(&String::from_utf8_lossy(&target)));
                 }
                 self.flush().await?;
@@ -250,20 +250,12 @@ impl<S: Sink> Walker<'_, S> {
 
 /// Links to tablespaces are looked into like directories.
 fn what(path: &[u8], kind: FileKind) -> What {
-    let linked = kind == FileKind::Link && (path == b"pg_wal" || oid(path).is_some());
+    let linked = kind == FileKind::Link && (path == b"pg_wal" || relation::tablespace_link(path).is_some());
     if kind == FileKind::Directory || linked {
         What::Directory
     } else {
         What::File
     }
-}
-
-/// The tablespace that a link in `pg_tblspc` is of.
-fn oid(path: &[u8]) -> Option<u32> {
-    std::str::from_utf8(path.strip_prefix(b"pg_tblspc/")?)
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// Whoever replays the WAL of its making writes to that very place, which on the source's machine is the source's.

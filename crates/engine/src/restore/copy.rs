@@ -9,7 +9,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use pgformat::manifest::{Checksum, File as ManifestFile, ManifestWriter};
+use pgformat::{
+    manifest::{Checksum, File as ManifestFile, ManifestWriter},
+    relation::tablespace_link,
+};
 use repo::{
     Repository,
     manifest::Manifest,
@@ -178,9 +181,7 @@ impl Copy<'_> {
 
     /// A link leads where the plan says, never where the table does.
     fn link(&self, path: &[u8], target: &[u8]) -> Result<()> {
-        let oid = std::str::from_utf8(path)
-            .ok()
-            .and_then(|path| path.strip_prefix("pg_tblspc/")?.parse::<u32>().ok());
+        let oid = tablespace_link(path);
         let space = self.tablespaces.iter().find(|space| Some(space.oid) == oid);
         let Some(space) = space else {
             let (path, target) = (String::from_utf8_lossy(path), String::from_utf8_lossy(target));

@@ -5,6 +5,7 @@
 //! is removed was in the plan. A delta restore that dies is finished by the same command.
 
 mod ground;
+mod growth;
 mod held;
 mod patch;
 mod survey;
@@ -147,13 +148,7 @@ pub(super) async fn complete(context: &Context, opened: &Opened, mut plan: Plan)
     };
     context.step("plan", "comparing the directory with the backup's list of files");
     let found = survey(context, opened, &plan).await?;
-    let mut wanted = Vec::new();
-    for (number, (path, growth)) in found.growth.iter().enumerate() {
-        let wal = if number == 0 { plan.wal_bytes } else { 0 };
-        let bytes = growth.saturating_add(i128::from(wal)).max(0);
-        wanted.push((&**path, u64::try_from(bytes).unwrap_or(u64::MAX)));
-    }
-    plan.free = check_room(&wanted)?;
+    plan.free = check_room(&found.growth.wanted())?;
     plan.delta = Some(DeltaPlan {
         resumes: delta.resumes,
         pid_file: delta.pid_file,

@@ -1,10 +1,9 @@
 //! The procedure of a restore.
 
 use std::{
-    collections::BTreeSet,
     fs::{DirBuilder, Permissions},
     io::BufWriter,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,7 +26,9 @@ use super::{
     delta::{self, Begun, Delta},
     inline::{self, write_control, write_kept},
     owner::{self, Ids},
-    recovery, start, wal,
+    recovery, start,
+    sync::sync,
+    wal,
 };
 
 /// What a restore left behind.
@@ -211,8 +212,8 @@ async fn fill(
         }
     }
 
-    context.step("sync", "making everything durable");
-    sync(plan)?;
+    let laid_out = copied.directories.iter().map(|(path, _)| &**path);
+    sync(context, laid_out.chain(places(plan)).chain([&*root.join("pg_wal")]))?;
     write_control(root, &manifest.kept, owner)?;
     let delta = begun.map(Begun::done);
     Ok(Written {
@@ -221,6 +222,11 @@ async fn fill(
         made,
         delta,
     })
+}
+
+/// The data directory, and those of the tablespaces.
+fn places(plan: &Plan) -> impl Iterator<Item = &Path> {
+    std::iter::once(&*plan.to).chain(plan.tablespaces.iter().map(|space| &*space.to))
 }
 
 /// A `data_directory` in the restored configuration leads a server that is started here to the directory that it
@@ -292,16 +298,4 @@ pub(super) fn make_directory(path: &Path, owner: Option<Ids>) -> Result<()> {
         made => made.at("create", path)?,
     }
     owner::give(path, owner)
-}
-
-/// One sync per file system costs far less than one per file, and reports write errors all the same.
-fn sync(plan: &Plan) -> Result<()> {
-    let mut devices = BTreeSet::new();
-    for path in std::iter::once(&plan.to).chain(plan.tablespaces.iter().map(|space| &space.to)) {
-        let directory = std::fs::File::open(path).at("open", path)?;
-        if devices.insert(directory.metadata().at("look at", path)?.dev()) {
-            rustix::fs::syncfs(&directory).at("sync", path)?;
-        }
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use pgclient::reader::{FileReader, Listed, Stat as Seen};
-use pgformat::relation::classify;
+use pgformat::relation::{classify, tablespace_link};
 
 use super::{FileKind, Names, Source, SourceFile, Stat};
 
@@ -82,7 +82,7 @@ impl SqlDirectory {
 
     /// In `pg_tblspc` names are links to tablespaces, or the tablespaces themselves where they were made in place.
     fn kind_of_tablespace(&self, name: &[u8]) -> io::Result<FileKind> {
-        match tablespace(&[b"pg_tblspc/", name].concat()) {
+        match tablespace_link([b"pg_tblspc/", name].concat()) {
             Some(oid) if self.reader.tablespace(oid).map_err(failed)?.is_some_and(is_elsewhere) => Ok(FileKind::Link),
             _ => Ok(FileKind::Directory),
         }
@@ -172,7 +172,7 @@ impl Source for SqlDirectory {
     }
 
     fn link(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let oid = tablespace(path).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let oid = tablespace_link(path).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         match self.reader.tablespace(oid).map_err(failed)? {
             Some(location) if !is_elsewhere(&location) => Err(io::ErrorKind::InvalidInput.into()),
             location => Ok(location),
@@ -297,14 +297,6 @@ fn short(name: &[u8]) -> u64 {
 
 fn is_within(path: &[u8], directory: &[u8]) -> bool {
     directory.is_empty() && !path.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
-}
-
-/// The tablespace that a path in `pg_tblspc` is of.
-fn tablespace(path: &[u8]) -> Option<u32> {
-    std::str::from_utf8(path.strip_prefix(b"pg_tblspc/")?)
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// One that was made in place is told by its path in the data directory.

@@ -18,24 +18,34 @@ use crate::{
 };
 
 /// A file system in memory that holds so much and no more, for as long as this lives.
-struct SmallDisk {
-    folder: tempfile::TempDir,
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+    /// The folder that was made for it.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl SmallDisk {
     fn new(kibibytes: u64) -> SmallDisk {
+        let folder = tempfile::Builder::new().prefix("lg-small-").tempdir().unwrap();
+        SmallDisk::mounted(folder.path().into(), Some(folder), kibibytes)
+    }
+
+    /// Mounted at a directory that is there.
+    pub(crate) fn at(path: &Path, kibibytes: u64) -> SmallDisk {
+        SmallDisk::mounted(path.into(), None, kibibytes)
+    }
+
+    fn mounted(path: PathBuf, folder: Option<tempfile::TempDir>, kibibytes: u64) -> SmallDisk {
         assert!(
             rustix::process::geteuid().is_root(),
             "this test mounts a small file system, for which it must be root: run `make test` as root, as CI does"
         );
-        let disk = SmallDisk {
-            folder: tempfile::Builder::new().prefix("lg-small-").tempdir().unwrap(),
-        };
+        let disk = SmallDisk { path, _folder: folder };
         disk.mount(&[&format!("size={kibibytes}k"), "mode=0755"]);
         disk
     }
 
-    fn resize(&self, kibibytes: u64) {
+    pub(crate) fn resize(&self, kibibytes: u64) {
         self.mount(&["remount", &format!("size={kibibytes}k")]);
     }
 
@@ -49,10 +59,10 @@ impl SmallDisk {
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
-    fn used_kibibytes(&self) -> u64 {
+    pub(crate) fn used_kibibytes(&self) -> u64 {
         let room = rustix::fs::statvfs(self.path()).unwrap();
         (room.f_blocks - room.f_bfree) * room.f_frsize / 1024
     }

@@ -11,6 +11,7 @@ mod world;
 
 mod act;
 mod delta;
+mod delta_mounts;
 mod delta_refusals;
 mod full_disk;
 mod interruptions;

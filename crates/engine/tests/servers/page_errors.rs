@@ -36,6 +36,7 @@ async fn a_flipped_bit_in_a_cold_page_of_the_source_is_told_with_path_and_block(
     let world = World::new().await;
     let summary = world.backup(&source).await;
     assert_eq!(summary.page_errors, [format!("{path} block {block}")]);
+    assert_eq!((summary.page_errors_total, summary.rotten_pages_total), (1, 0));
     let named = |(code, message): &(String, String)| {
         code == "page-damaged" && message.contains(&path) && message.contains(&block.to_string())
     };

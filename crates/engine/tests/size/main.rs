@@ -118,6 +118,7 @@ fn of_a_cluster_damaged_on_every_page_all_is_counted_and_ten_thousand_pages_name
         let source = MadeUp::segments(gibibytes, Content::Damaged);
         let summary = world.backup(source, 2, Level::Zstd(1), 0).await;
         assert_eq!(summary.page_errors.len(), 10_000);
+        assert_eq!(summary.page_errors_total, gibibytes << 17);
         let detail = list::show(&world.context, &world.open().await, &summary.backup.id).await;
         assert_eq!(detail.unwrap().facts.totals.page_errors, gibibytes << 17);
     });

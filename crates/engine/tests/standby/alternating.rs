@@ -1,10 +1,10 @@
 //! Backups of the primary and of its standby, one on the other.
 
 use pgformat::Major;
-use testkit::clusters::{bank::RunningBank, majors_to_test};
+use testkit::clusters::{TestCluster, bank::RunningBank, majors_to_test};
 
 use crate::{
-    act::sql,
+    act::{sql, value},
     pair::{ACCOUNTS, From, Pair},
     scene::Depth,
 };
@@ -90,6 +90,10 @@ async fn sequences_and_pages_that_an_index_gave_up_are_no_finding() {
     ] {
         sql(&pair.scene.cluster, statement).await;
     }
+    sql(&pair.scene.cluster, "CHECKPOINT").await;
+    // `GIN_DELETED` of `GinPageOpaqueData.flags` (`access/ginblock.h`).
+    let deleted = pages_marked(&pair.scene.cluster, "public.k_n", 2, 1 << 2).await;
+    assert!(deleted > 0, "vacuum gave up no page of the index");
     nothing_is_found(pair, "of 15").await;
 }
 
@@ -114,7 +118,19 @@ async fn emptied(major: Major) {
     ] {
         sql(&pair.scene.cluster, statement).await;
     }
+    sql(&pair.scene.cluster, "CHECKPOINT").await;
+    // `BTP_DELETED` of `btpo_flags` (`access/nbtree.h`).
+    let deleted = pages_marked(&pair.scene.cluster, "public.k_pkey", 4, 1 << 2).await;
+    assert!(deleted > 10, "{major}: vacuum deleted {deleted} pages of the index");
     nothing_is_found(pair, &major.to_string()).await;
+}
+
+/// How many pages of an index have a bit set in two bytes of their special space, which begin so many bytes before its end.
+async fn pages_marked(cluster: &TestCluster, index: &str, before_end: usize, bit: u16) -> usize {
+    let path = value(cluster, &format!("SELECT pg_relation_filepath('{index}')")).await;
+    let bytes = std::fs::read(cluster.data_dir().join(path)).unwrap();
+    let flags = |page: &[u8]| u16::from_le_bytes(page[8192 - before_end..][..2].try_into().unwrap());
+    bytes.chunks_exact(8192).filter(|page| flags(page) & bit != 0).count()
 }
 
 /// A backup of the standby, built on one of the primary and comparing every page with it, finds none that changed without WAL.

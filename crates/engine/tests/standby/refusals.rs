@@ -1,11 +1,14 @@
 //! Standbys that are none of this primary's, and directories that are no standby's.
 
-use engine::Error;
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use engine::{Error, event::Event};
 use pgformat::Major;
 use testkit::clusters::TestCluster;
 
 use crate::{
     act::sql,
+    halfway::{halfway, hasty, stands_still},
     pair::{From, Pair},
     scene::options,
 };
@@ -45,6 +48,46 @@ async fn only_a_standby_of_that_very_primary_stands_for_it() {
         matches!(error, Err(Error::Refused { code: "no-primary", .. })),
         "{error:?}"
     );
+    pair.end().await;
+}
+
+/// Makes a directory that is nothing but the `pg_control` of another cluster's standby.
+fn foreign_directory(standby: &TestCluster, at: &Path) {
+    let mut control = fs::read(standby.data_dir().join("global/pg_control")).unwrap();
+    control[0] ^= 1;
+    // `crc`, the last field of `ControlFileData` in 15.
+    let crc = crc32c::crc32c(&control[..288]);
+    control[288..292].copy_from_slice(&crc.to_le_bytes());
+    fs::create_dir_all(at.join("global")).unwrap();
+    fs::write(at.join("global/pg_control"), control).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_directory_that_becomes_another_clusters_when_the_backup_begins_is_not_read() {
+    let pair = Pair::begin(Major::V15, &[]).await;
+    let (link, foreign) = (pair.scene.world.target("link"), pair.scene.world.target("foreign"));
+    symlink(pair.standby.data_dir(), &link).unwrap();
+    let given = link.clone();
+    // Who reads on waits for a standby that never comes: not for long here.
+    let hasty = hasty(&pair.scene.world.context);
+    let (context, there, go) = halfway(
+        &hasty,
+        |event| matches!(event, Event::Step { step: "start", what } if what.contains("begin a backup")),
+    );
+    let taking = pair
+        .begin_to_take(&context, From::Beside, |options| options.data_directory = Some(given))
+        .await;
+    stands_still(&there).await;
+    foreign_directory(&pair.standby, &foreign);
+    fs::remove_file(&link).unwrap();
+    symlink(&foreign, &link).unwrap();
+    drop(go);
+    let error = taking.await.unwrap().unwrap_err();
+    let Error::Failed { code, what, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*code, "other-server", "{what}");
+    assert!(what.contains("the data directory is of the cluster"), "{what}");
     pair.end().await;
 }
 

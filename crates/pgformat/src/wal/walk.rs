@@ -100,19 +100,6 @@ impl Walker {
         self
     }
 
-    /// Says where the last record before the start begins; the first record must link to it.
-    pub fn after(mut self, previous: Lsn) -> Self {
-        self.last = Some(previous);
-        self
-    }
-
-    /// Takes over a record left open by an earlier walk that ended where this one begins.
-    pub fn continuing(mut self, tail: Tail<'_>) -> Self {
-        self.open = Some(tail.lsn);
-        self.buffer.extend_from_slice(tail.bytes);
-        self
-    }
-
     /// Takes in the next bytes and hands out each record that they complete.
     ///
     /// `Err` is final: the walk stands where valid WAL stops, and every further call gives the same.
@@ -134,11 +121,6 @@ impl Walker {
     /// Position of the next byte to feed.
     pub fn position(&self) -> Lsn {
         self.position
-    }
-
-    /// Where the last whole record begins.
-    pub fn last_record(&self) -> Option<Lsn> {
-        self.last
     }
 
     /// The version, as soon as a page told it.

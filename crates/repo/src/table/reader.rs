@@ -1,4 +1,4 @@
-//! Reading a file table: all of it in order, or one path.
+//! Reading a file table, in order.
 
 use crate::{
     Result,
@@ -24,11 +24,11 @@ pub struct TableReader {
     opener: Opener,
     /// The object at hand and its number.
     object: Option<(usize, TableObject)>,
-    /// Where reading in order goes on: object, and frame in it.
+    /// Where reading goes on: object, and frame in it.
     place: (usize, u32),
-    /// The frame being read in order.
+    /// The frame being read.
     frame: Option<TableFrame>,
-    /// The last path read in order.
+    /// The last path read.
     last: Option<Vec<u8>>,
 }
 
@@ -73,35 +73,6 @@ impl TableReader {
             self.last.get_or_insert_default().clone_from(&entry.path);
             return Ok(Some(entry));
         }
-    }
-
-    /// The entry at `path`; `None` if there is none. Does not disturb reading in order.
-    pub async fn find(&mut self, path: &[u8], into: &mut Sources) -> Result<Option<Entry>> {
-        // The last object that does not begin after the path, by bisection: each look opens an object.
-        let (mut low, mut high) = (0, self.pins.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let firsts = &self.object(middle).await?.firsts;
-            match firsts.first().is_some_and(|first| first.as_slice() <= path) {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        let Some(number) = low.checked_sub(1) else {
-            return Ok(None);
-        };
-        let firsts = &self.object(number).await?.firsts;
-        let after = firsts.partition_point(|first| first.as_slice() <= path);
-        let Some(frame) = after.checked_sub(1) else {
-            return Ok(None);
-        };
-        let mut frame = self.open_frame(number, frame as u32).await?;
-        while let Some(entry) = frame.next(self.block_size, into)? {
-            if entry.path.as_slice() >= path {
-                return Ok((entry.path == path).then_some(entry));
-            }
-        }
-        Ok(None)
     }
 
     async fn next_frame(&mut self) -> Result<Option<TableFrame>> {

@@ -88,7 +88,7 @@ fn read(folder: &TestFolder, pins: &[Pin], into: &mut Sources) -> crate::Result<
 }
 
 #[test]
-fn a_table_reads_back_in_order_and_by_path() {
+fn a_table_reads_back_in_order() {
     let folder = TestFolder::new();
     let mut sources = Sources::new(id(0));
     sources.intern(id(1));
@@ -131,20 +131,6 @@ fn a_table_reads_back_in_order_and_by_path() {
         Some(id(1)),
         "a reference names the same backup by any list"
     );
-
-    block_on(async {
-        let mut reader = TableReader::new(&folder.repository, id(0), written.pins, BLOCK).unwrap();
-        let mut own = sources.clone();
-        assert_eq!(reader.next(&mut own).await.unwrap().as_ref(), Some(&entries[0]));
-        for at in [0, 1, 3, 4, 20_000, 40_004] {
-            let found = reader.find(&entries[at].path, &mut own).await.unwrap();
-            assert_eq!(found.as_ref(), Some(&entries[at]));
-        }
-        for absent in ["base/3", "base/5/0000001", "zzz", "\u{1}"] {
-            assert_eq!(reader.find(absent.as_bytes(), &mut own).await.unwrap(), None);
-        }
-        assert_eq!(reader.next(&mut own).await.unwrap().as_ref(), Some(&entries[1]));
-    });
 }
 
 #[test]

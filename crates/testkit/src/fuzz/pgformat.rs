@@ -378,7 +378,7 @@ fn walk(walker: &mut Walker, bytes: &[u8], piece: usize) -> u64 {
         }
         assert_eq!(walker.position(), Lsn(before.0 + piece.len() as u64));
     }
-    let _ = (walker.tail(), walker.leading(), walker.last_record());
+    let _ = (walker.tail(), walker.leading());
     records
 }
 

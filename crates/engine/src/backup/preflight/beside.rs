@@ -70,7 +70,7 @@ pub(super) async fn plan(
     };
     let others: Arc<dyn Source> = Arc::new(SqlDirectory::new(server.files(CONNECTIONS).await?));
     let (_, control) = control::read(context, &*others).await?;
-    judge_directory(&found, &control, options.data_directory.as_deref())?;
+    judge_files(&found, &control, &read_from(options))?;
     let version_directory = tablespace_version_directory(facts.major, control.catalog_version);
     let spaces = Spaces {
         // Of all but relations, what there is the primary says: where a tablespace lies in its data directory, too.
@@ -129,15 +129,40 @@ fn judge(facts: &ServerFacts, theirs: &ServerFacts) -> Result<()> {
     Ok(())
 }
 
-/// `found` is in the directory that will be read, `control` is the primary's.
-fn judge_directory(found: &Control, control: &Control, directory: Option<&Path>) -> Result<()> {
+/// Where the standby's files come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadFrom<'a> {
+    /// A directory of this machine: the one that was given, or else that which the standby names.
+    Directory(Option<&'a Path>),
+    /// The standby itself, whatever directory was given.
+    Server,
+}
+
+fn read_from(options: &Options) -> ReadFrom<'_> {
+    match options.reader {
+        Reader::Local => ReadFrom::Directory(options.data_directory.as_deref()),
+        Reader::Sql => ReadFrom::Server,
+    }
+}
+
+/// `found` is in the files that will be read, `control` is the primary's.
+fn judge_files(found: &Control, control: &Control, from: &ReadFrom<'_>) -> Result<()> {
     if found.state != State::InArchiveRecovery {
-        let whose = directory.map_or("the standby's data directory".into(), |path| path.display().to_string());
-        return Err(refusal(
-            "other-directory",
-            format!("{whose} is not that of a running standby"),
-            "With a standby, --data-directory is where the standby's files are on this machine.",
-        ));
+        return Err(match from {
+            ReadFrom::Directory(given) => {
+                let whose = given.map_or("the standby's data directory".into(), |path| path.display().to_string());
+                refusal(
+                    "other-directory",
+                    format!("{whose} is not that of a running standby"),
+                    "With a standby, --data-directory is where the standby's files are on this machine.",
+                )
+            }
+            ReadFrom::Server => refusal(
+                "no-standby",
+                "the pg_control that came from the standby through SQL is not that of a running standby: it was promoted a moment ago".into(),
+                "Give a standby, or leave it out: the backup then reads the primary's own files.",
+            ),
+        });
     }
     if found.system_identifier != control.system_identifier {
         return Err(refusal(
@@ -161,5 +186,54 @@ fn refusal(code: &'static str, what: String, hint: impl Into<String>) -> Error {
         code,
         what,
         hint: hint.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_not_read_is_not_named() {
+        let fixture = include_bytes!("../../../../pgformat/tests/fixtures/pg_control.15");
+        let mut control = Control::parse(fixture).unwrap();
+        control.state = State::InProduction;
+        for (reader, given, code) in [
+            (Reader::Local, Some("/srv/standby"), "other-directory"),
+            (Reader::Local, None, "other-directory"),
+            (Reader::Sql, Some("/srv/standby"), "no-standby"),
+            (Reader::Sql, None, "no-standby"),
+        ] {
+            let options = options(reader, given);
+            let refused = judge_files(&control, &control, &read_from(&options));
+            let Err(Error::Refused {
+                code: found,
+                what,
+                hint,
+            }) = refused
+            else {
+                panic!("{refused:?}")
+            };
+            assert_eq!(found, code, "{what}");
+            let names_it = reader == Reader::Local && given.is_some();
+            assert_eq!(what.contains("/srv/standby"), names_it, "{what}");
+            assert_eq!(hint.contains("--data-directory"), reader == Reader::Local, "{hint}");
+        }
+    }
+
+    fn options(reader: Reader, given: Option<&str>) -> Options {
+        Options {
+            label: None,
+            wanted: Default::default(),
+            rebase: false,
+            difference: Default::default(),
+            audit: 1,
+            level: Default::default(),
+            jobs: 1,
+            max_rate: None,
+            reader,
+            data_directory: given.map(Into::into),
+            standby: None,
+        }
     }
 }

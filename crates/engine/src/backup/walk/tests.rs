@@ -141,6 +141,9 @@ fn of_a_tablespace_only_this_clusters_own_folder_is_taken() {
     fs::create_dir(folder.path().join("pg_tblspc")).unwrap();
     symlink(space.path(), folder.path().join("pg_tblspc/16400")).unwrap();
     symlink("/elsewhere", folder.path().join("stray")).unwrap();
+    // No name that PostgreSQL gives.
+    symlink(space.path(), folder.path().join("pg_tblspc/+16400")).unwrap();
+    symlink(space.path(), folder.path().join("pg_tblspc/016400")).unwrap();
     let walked = walked(folder.path());
     let link = format!("pg_tblspc/16400 -> {}", space.path().display());
     let version = "pg_tblspc/16400/PG_15_202209061";
@@ -153,7 +156,7 @@ fn of_a_tablespace_only_this_clusters_own_folder_is_taken() {
         format!("{version}/5/16384"),
     ];
     assert_eq!(walked.lines, expected);
-    assert_eq!(walked.left_out, ["stray"]);
+    assert_eq!(walked.left_out, ["pg_tblspc/+16400", "pg_tblspc/016400", "stray"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::{Result, database::Opened, error::At as _, event::Context, source::Fi
 
 use super::{
     super::{Plan, claim::HIDDEN, inline::CONTROL, left_out::LeftOut, place::below, refused, run::major},
+    growth::Growth,
     walk::{Here, Walk},
 };
 
@@ -38,8 +39,8 @@ pub(super) struct Survey {
     pub(super) candidate_bytes: u64,
     /// Files of the backup that are not there.
     pub(super) absent: u64,
-    /// Bytes by which each place will grow, the data directory first; those that go are taken off.
-    pub(super) growth: Vec<(PathBuf, i128)>,
+    /// What comes, the WAL too, without what goes.
+    pub(super) growth: Growth,
     /// Where `pg_wal` leads, if it is a link.
     pub(super) pg_wal_link: Option<PathBuf>,
 }
@@ -63,12 +64,14 @@ pub(super) async fn survey(context: &Context, opened: &Opened, plan: &Plan) -> R
         b"recovery.signal",
     ]);
     let mut found = Found {
-        survey: Survey {
-            growth: sides.iter().map(|side| (side.root.clone(), 0)).collect(),
-            ..Survey::default()
-        },
+        survey: Survey::default(),
         rewritten,
     };
+    let growth = &mut found.survey.growth;
+    growth.book(&plan.to, &plan.to.join("pg_wal"), plan.wal_bytes.into())?;
+    for side in &sides {
+        growth.book(&side.root, &side.root, 0)?;
+    }
     let mut sources = plan.manifest.needed.sources.clone();
     let mut table = TableReader::new(
         &opened.repository,
@@ -154,9 +157,9 @@ impl Found<'_> {
         let EntryKind::File { size, .. } = entry.kind else {
             return Ok(());
         };
+        let place = below(&side.root, path);
         let mut usable = 0;
         if fits {
-            let place = below(&side.root, path);
             let metadata = std::fs::symlink_metadata(&place).at("look at", &place)?;
             self.survey.candidates += 1;
             // A file with other names is made anew, since they may be another cluster's.
@@ -167,8 +170,7 @@ impl Found<'_> {
         } else {
             self.survey.absent += 1;
         }
-        self.grow(number, i128::from(size - usable));
-        Ok(())
+        self.grow(side, &place, i128::from(size - usable))
     }
 
     fn in_the_way(&mut self, number: usize, side: &Side, here: &Here) -> Result<()> {
@@ -200,7 +202,7 @@ impl Found<'_> {
         } else {
             0
         };
-        self.grow(number, -i128::from(bytes));
+        self.grow(side, &place, -i128::from(bytes))?;
         let shown = if number == 0 {
             below(Path::new(""), &here.path)
         } else {
@@ -228,9 +230,8 @@ impl Found<'_> {
         Ok(())
     }
 
-    fn grow(&mut self, number: usize, bytes: i128) {
-        if let Some((_, growth)) = self.survey.growth.get_mut(number) {
-            *growth += bytes;
-        }
+    fn grow(&mut self, side: &Side, file: &Path, bytes: i128) -> Result<()> {
+        let directory = file.parent().unwrap_or(&side.root);
+        self.survey.growth.book(&side.root, directory, bytes)
     }
 }
