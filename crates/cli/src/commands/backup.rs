@@ -112,7 +112,7 @@ fn problem(summary: &Summary) -> Option<Problem> {
             format!(
                 "the backup is made, with every page read, since a change was found that no WAL tells of: {unsound}"
             ),
-            "Check the server's disk, and who else writes to its data directory. Verify earlier incremental backups: `lastgood verify --level restore`.",
+            "Check the server's disk, and who else writes to its data directory. Verify earlier incremental backups: `lastgood verify --level restore`; the alert goes when this one, or a later, passes that.",
         ));
     }
     if let Some(first) = summary.page_errors.first() {
