@@ -61,13 +61,19 @@ impl Default for Level {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// Where the frame that holds the earlier page has others that changed: all of it has to be read for one.
+    /// Where the earlier pages are near: they have to be read for it. A directory always is.
     #[default]
     Auto,
     /// Always.
     Always,
     /// Never.
     Never,
+}
+
+impl Difference {
+    fn is_made(self) -> bool {
+        self != Difference::Never
+    }
 }
 
 /// How the files of a server are read.

@@ -2,8 +2,6 @@
 //!
 //! Invariant: as of [`super::increment`]; and every page of the file is in exactly one piece, in order.
 
-mod changed;
-
 use std::ops::Range;
 
 use pgformat::relation::RelationFile;
@@ -134,7 +132,6 @@ impl Reader {
             }
             let leaf = Leaf {
                 relation,
-                differs: changed::differs(&shared, &acts, &pages),
                 acts,
                 pages,
                 at: from + stored.bytes,
@@ -193,7 +190,6 @@ impl Reader {
             let seen = Seen {
                 acts: &rest[..got.div_ceil(page)],
                 theirs: leaf.pages.get(number..).unwrap_or_default(),
-                differs: leaf.differs.get(number..).unwrap_or_default(),
                 bytes: &room[..got],
                 offset,
             };
@@ -327,6 +323,53 @@ impl Reader {
     fn block(&self, relation: &RelationFile, at: u64) -> Option<u32> {
         relation.block_at(at, self.rules.page_size as u32, self.rules.blocks_per_segment)
     }
+
+    /// Stores pages that changed: what turns the parent's into them where that is little, else as they are.
+    async fn changed(&mut self, known: &mut Known, changed: &Seen<'_>, stored: &mut Stored) -> Result<()> {
+        let page = self.rules.page_size;
+        let mut whole = 0..0;
+        for (number, bytes) in changed.bytes.chunks(page).enumerate() {
+            let at = number * page;
+            let base = changed.theirs.get(number).filter(|theirs| {
+                // What is moved so that its pack falls out of use can be a difference again, but not from a page in such a pack.
+                let moves = changed.acts.get(number) == Some(&Act::Move);
+                let base = theirs.whole();
+                let goes = known.shared.moving.contains(&(base.source, base.pack));
+                known.shared.differences && !goes && (!moves || theirs.base.is_some()) && theirs.length == page
+            });
+            let placed = match base {
+                Some(theirs) => {
+                    let base = known.base(theirs).await?;
+                    self.packer.difference(bytes, base).await?
+                }
+                None => None,
+            };
+            let Some((theirs, at_difference)) = base.zip(placed) else {
+                whole.end = at + bytes.len();
+                continue;
+            };
+            self.store(&changed.bytes[whole.clone()], stored).await?;
+            stored.pieces.push(Piece::Difference {
+                at: at_difference,
+                base: theirs.whole(),
+            });
+            whole = at + bytes.len()..at + bytes.len();
+        }
+        self.store(&changed.bytes[whole], stored).await
+    }
+
+    /// Puts pages into frames.
+    async fn store(&mut self, mut bytes: &[u8], stored: &mut Stored) -> Result<()> {
+        while !bytes.is_empty() {
+            let (room, first) = self.packer.room()?;
+            let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+            room[..now.len()].copy_from_slice(now);
+            let (pages, closed) = self.packer.take(now.len()).await?;
+            stored.pieces.push(Piece::Stored(Run { pages, first, closed }));
+            bytes = later;
+        }
+        Ok(())
+    }
 }
 
 /// Pages in a row that were read.
@@ -334,8 +377,6 @@ struct Seen<'a> {
     acts: &'a [Act],
     /// What the parent has of them; none for those past its end.
     theirs: &'a [KnownPage],
-    /// Of which of those it is worth a difference.
-    differs: &'a [bool],
     bytes: &'a [u8],
     /// Where in the file they begin.
     offset: u64,
@@ -343,11 +384,12 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn part(&self, run: &Range<usize>, page: usize) -> Seen<'a> {
-        let theirs = run.start..run.end.min(self.theirs.len());
         Seen {
             acts: self.acts.get(run.clone()).unwrap_or_default(),
-            theirs: self.theirs.get(theirs.clone()).unwrap_or_default(),
-            differs: self.differs.get(theirs).unwrap_or_default(),
+            theirs: self
+                .theirs
+                .get(run.start..run.end.min(self.theirs.len()))
+                .unwrap_or_default(),
             bytes: &self.bytes[run.start * page..(run.end * page).min(self.bytes.len())],
             offset: self.offset + (run.start * page) as u64,
         }
@@ -360,8 +402,6 @@ struct Leaf {
     acts: Vec<Act>,
     /// What the parent has, page by page.
     pages: Vec<KnownPage>,
-    /// Of which of these a difference is stored if they changed.
-    differs: Vec<bool>,
     /// Where in the file it begins, and how many bytes are left from there.
     at: u64,
     left: u64,

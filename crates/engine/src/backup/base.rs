@@ -107,7 +107,7 @@ impl Base {
             changes,
             seed: u64::from_le_bytes(seed),
             audit: options.audit,
-            difference: options.difference,
+            differences: options.difference.is_made(),
             moving: moving(&parent.needed, parent.facts.totals.pages, limit),
         };
         let parent = Parent {

@@ -13,7 +13,6 @@ use repo::{
 
 use crate::{
     Result,
-    backup::Difference,
     pages::{Packs, Pages},
 };
 
@@ -30,7 +29,7 @@ pub(in crate::backup) struct Shared {
     /// How many of a hundred.
     pub(in crate::backup) audit: u8,
     /// Whether pages that changed are stored as what turns the parent's into them.
-    pub(in crate::backup) difference: Difference,
+    pub(in crate::backup) differences: bool,
     /// Packs of which so little is used that the rest of their pages is written anew: source and number.
     pub(in crate::backup) moving: BTreeSet<(u32, u32)>,
 }
