@@ -166,6 +166,7 @@ impl WalFeed for Feed {
             return Ok(WalEvent::Keepalive {
                 server_end,
                 sent_micros,
+                asks: false,
             });
         }
         let start = self.position;

@@ -245,6 +245,7 @@ impl WalFeed for Feed {
             return Ok(WalEvent::Keepalive {
                 server_end: start,
                 sent_micros: self.runtime.clock.now_micros(),
+                asks: false,
             });
         }
         self.position = Lsn(start.0 + bytes.len() as u64);

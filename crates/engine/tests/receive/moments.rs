@@ -122,6 +122,20 @@ async fn a_timeline_without_a_mark_has_one_as_soon_as_the_server_falls_silent() 
     receiving.stop().await;
 }
 
+/// Its last record ends no transaction, and it waits until that is durable here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_does_not_wait_for_the_next_mark() {
+    let mut cluster = TestCluster::new(Major::V15, keeping()).await;
+    let world = World::new().await;
+    let mut options = slot();
+    options.mark_interval = Duration::from_secs(3600);
+    let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
+    sql(&cluster, "SELECT pg_switch_wal()").await;
+    cluster.stop().await;
+    cluster.start().await;
+    receiving.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_point_waits_as_little_as_a_commit_and_the_window_reaches_to_the_last_of_these() {
     let cluster = TestCluster::new(Major::V15, keeping()).await;

@@ -23,6 +23,9 @@ pub enum WalEvent {
         server_end: Lsn,
         /// When it said so, by its clock: microseconds since 1970-01-01 UTC.
         sent_micros: i64,
+        /// Whether it wants to be told at once what is durable here: it has not heard of us for long, or it stops and waits
+        /// for that.
+        asks: bool,
     },
     /// The timeline ended; WAL goes on elsewhere. Nothing follows this.
     EndOfTimeline {

@@ -238,6 +238,7 @@ impl WalStream {
                 Ok(Some(WalEvent::Keepalive {
                     server_end,
                     sent_micros,
+                    asks: reply_requested,
                 }))
             }
         }

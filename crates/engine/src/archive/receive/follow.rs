@@ -172,8 +172,13 @@ impl<'f, 'a> Follower<'f, 'a> {
             WalEvent::Keepalive {
                 server_end,
                 sent_micros,
+                asks,
             } => {
                 self.said.alive(server_end.0, sent_micros);
+                // A server that stops waits until its last record, which ends no transaction, is durable here.
+                if asks {
+                    self.seal().await?;
+                }
                 Ok(None)
             }
             WalEvent::EndOfTimeline { .. } => {
