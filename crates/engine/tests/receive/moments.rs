@@ -130,7 +130,22 @@ async fn a_server_that_stops_does_not_wait_for_the_next_mark() {
     let mut options = slot();
     options.mark_interval = Duration::from_secs(3600);
     let receiving = Receiving::start(&world, cluster.conninfo(), options).await;
-    sql(&cluster, "SELECT pg_switch_wal()").await;
+    let stream = stream_of(&cluster, 1).await;
+    until("the first mark", || async {
+        let opened = world.open().await;
+        newest_mark(&opened.repository, &stream).await.unwrap().is_some()
+    })
+    .await;
+    // From the second segment on its records are known one by one.
+    for _ in 0..2 {
+        sql(
+            &cluster,
+            "SELECT pg_switch_wal(); CREATE TABLE IF NOT EXISTS public.shop (x int)",
+        )
+        .await;
+        sql(&cluster, "INSERT INTO public.shop VALUES (1)").await;
+        here(&world, &stream, flushed(&cluster).await).await;
+    }
     cluster.stop().await;
     cluster.start().await;
     receiving.stop().await;
