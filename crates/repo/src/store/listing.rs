@@ -23,31 +23,36 @@ enum Next {
 }
 
 /// What is wanted of a listing.
-pub(super) struct Wanted<'a> {
+pub(super) struct Wanted {
     /// What the names begin with.
-    pub(super) prefix: &'a str,
+    prefix: String,
     /// What they come after.
-    pub(super) after: &'a str,
+    after: String,
     /// How many, at most.
-    pub(super) limit: usize,
+    limit: usize,
 }
 
-impl Wanted<'_> {
+impl Wanted {
+    pub(super) fn new(prefix: &str, after: &str, limit: usize) -> Wanted {
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        Wanted { prefix, after, limit }
+    }
+
     /// Whether the object or, with a slash at its end, any object in the directory of that name may be.
     fn has(&self, name: &str) -> bool {
         let is_directory = name.ends_with('/');
-        let begins = name.starts_with(self.prefix) || is_directory && self.prefix.starts_with(name);
-        begins && (name > self.after || is_directory && self.after.starts_with(name))
+        let begins = name.starts_with(&self.prefix) || is_directory && self.prefix.starts_with(name);
+        begins && (name > &*self.after || is_directory && self.after.starts_with(name))
     }
 }
 
 /// The first objects below `root` that are wanted, ascending. What goes meanwhile is not there. A file where a directory should be
 /// is an error.
-pub(super) fn list(root: &Path, wanted: &Wanted<'_>) -> io::Result<Vec<Listed>> {
+pub(super) fn list(root: &Path, wanted: &Wanted) -> io::Result<Vec<Listed>> {
     list_holding(MOST_NAMES, root, wanted)
 }
 
-fn list_holding(most: usize, root: &Path, wanted: &Wanted<'_>) -> io::Result<Vec<Listed>> {
+fn list_holding(most: usize, root: &Path, wanted: &Wanted) -> io::Result<Vec<Listed>> {
     let mut found = Vec::new();
     let folder = wanted.prefix.rfind('/').map_or("", |slash| &wanted.prefix[..=slash]);
     let mut waiting = vec![Next::Directory(folder.into(), None)];
@@ -78,7 +83,7 @@ fn names(
     root: &Path,
     folder: &str,
     done: Option<&str>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
 ) -> io::Result<(BTreeSet<String>, bool)> {
     let (mut names, mut is_all) = (BTreeSet::new(), true);
     let Some(entries) = there(fs::read_dir(root.join(folder)))? else {
@@ -151,7 +156,7 @@ mod tests {
     use super::*;
 
     fn listed(root: &Path, prefix: &str, after: &str, limit: usize) -> Vec<String> {
-        let wanted = Wanted { prefix, after, limit };
+        let wanted = Wanted::new(prefix, after, limit);
         let found = list(root, &wanted).unwrap();
         // However few names are held at once, it is the same.
         assert_eq!(list_holding(1, root, &wanted).unwrap(), found);

@@ -217,7 +217,13 @@ impl Store for Objects {
     }
 
     async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>> {
-        let found = listing::list(self.place.folder(), &Wanted { prefix, after, limit });
+        let (folder, wanted) = (self.place.folder().to_owned(), Wanted::new(prefix, after, limit));
+        // Thousands of directories may be opened: who beats or streams beside it goes on, as beside the driver's own work.
+        let found = match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime.spawn_blocking(move || listing::list(&folder, &wanted)).await,
+            Err(_) => Ok(listing::list(&folder, &wanted)),
+        };
+        let found = found.unwrap_or_else(|died| Err(std::io::Error::other(died)));
         let found = found.map_err(|error| Error::Store {
             operation: "list",
             name: prefix.into(),
