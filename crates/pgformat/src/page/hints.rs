@@ -31,6 +31,10 @@ const INFOMASK_HINTS: u8 = 0x0F;
 /// `t_field3` of a heap tuple's header: the number of the command in its transaction, which means nothing to any other, and
 /// which WAL does not tell. A standby has another there.
 const COMMAND: std::ops::Range<usize> = 8..12;
+/// `t_ctid` of a heap tuple's header, the last two bytes of which are a number of a line pointer. An insertion that was not
+/// confirmed has a token there (`SpecTokenOffsetNumber`), which WAL does not tell: whoever replays it has the tuple's own place.
+const CTID: std::ops::Range<usize> = 12..18;
+const TOKEN: u16 = 0xFFFE;
 /// The low byte of `t_infomask`, and its bit that says of what kind that number is: `HEAP_COMBOCID`.
 const INFOMASK_LOW: usize = 20;
 const COMBINED: u8 = 0x20;
@@ -179,6 +183,11 @@ fn line(masked: &mut [u8], at: usize, is_heap: bool) -> Option<()> {
         if flags == NORMAL && tuple.len() >= TUPLE_HEADER {
             let tuple = masked.get_mut(tuple)?;
             tuple[COMMAND].fill(0);
+            let line = u16::from_le_bytes([tuple[CTID.end - 2], tuple[CTID.end - 1]]);
+            // Nobody changes it without the rest of the header.
+            if line == TOKEN || usize::from(line) == (at - HEADER) / LINE_POINTER + 1 {
+                tuple[CTID].fill(0);
+            }
             tuple[INFOMASK_LOW] &= !COMBINED;
             tuple[INFOMASK_HIGH] &= !INFOMASK_HINTS;
         }
@@ -255,6 +264,19 @@ mod tests {
             "a heap's line pointers change with WAL"
         );
         assert!(!changed(16, |page| page[8192 - 16] ^= 1), "an index page's neighbour");
+    }
+
+    #[test]
+    fn the_token_of_an_insertion_that_was_not_confirmed_is_seen_through() {
+        let leading_to = |line: u16| {
+            let mut page = page(0);
+            page[8192 - 40..][CTID.start + 4..CTID.end].copy_from_slice(&line.to_le_bytes());
+            page
+        };
+        let (token, own, other) = (leading_to(TOKEN), leading_to(1), leading_to(2));
+        assert!(differ_in_hints_only(&token, &own));
+        assert!(!differ_in_hints_only(&token, &other));
+        assert!(!differ_in_hints_only(&own, &other), "it was updated");
     }
 
     #[test]
