@@ -1,6 +1,6 @@
 //! Asking for attention: an alert stands in the ledger until it is cleared, and one is enough.
 
-use repo::ledger::{Entry, Severity};
+use repo::ledger::{Entry, Severity, State};
 
 use crate::{Result, database::Opened};
 
@@ -9,6 +9,12 @@ pub(crate) async fn stands(opened: &Opened, alert: &str) -> bool {
     opened
         .with_state(|state| state.alerts().any(|(known, _)| known == alert))
         .await
+}
+
+/// The entry that began a backup: of what alerts said later it could not know. One that the ledger does not know began before
+/// all that it tells of.
+pub(crate) fn begun(state: &State, backup: &str) -> u64 {
+    state.run(backup).map_or(0, |run| run.started)
 }
 
 /// Raises an alert, unless it stands already. A session has been begun.
@@ -33,11 +39,18 @@ pub(crate) async fn renew(opened: &Opened, alert: &str, severity: Severity, text
     opened.append(entry).await.map(drop)
 }
 
-/// Clears an alert; `by` is who has seen that it is over. A session has been begun.
+/// Clears an alert, if it stands and was raised last by the entry `until` or one before it: of what came later, who has seen
+/// that it is over knows nothing. `by` is who that is. A session has been begun.
 ///
 /// # Errors
 /// As [`Opened::append`].
-pub(crate) async fn clear(opened: &Opened, alert: &str, by: &str) -> Result<()> {
-    let (alert, by) = (alert.to_owned(), by.to_owned());
-    opened.append(Entry::AlertCleared { alert, by }).await.map(drop)
+pub(crate) async fn clear(opened: &Opened, alert: &str, until: u64, by: &str) -> Result<()> {
+    let is_over = |state: &State| state.alerts().any(|(known, raised)| known == alert && raised <= until);
+    // Nothing is written for what does not stand.
+    if !opened.with_state(is_over).await {
+        return Ok(());
+    }
+    let (name, by) = (alert.to_owned(), by.to_owned());
+    let entry = Entry::AlertCleared { alert: name, by };
+    opened.append_if(entry, is_over).await.map(drop)
 }

@@ -1,11 +1,11 @@
 //! Objects of backups that somebody found damaged or missing, as the ledger remembers them.
 //!
 //! A backup that is taken now has no use for an object that was lost; those that are here still do. So it is told once, and
-//! stands until a verification has read the object again or nothing uses it any more.
+//! stands until a verification has opened the object again or no backup needs it any more.
 
 use repo::{
     BackupId,
-    ledger::{Severity, State, state::Backup},
+    ledger::{Level, Severity, State, state::Backup},
     manifest::Manifest,
     session::{Session, SessionId},
 };
@@ -51,23 +51,27 @@ fn standing(state: &State) -> impl Iterator<Item = (&str, u64)> {
     alerts.filter_map(|(alert, raised)| Some((alert.strip_prefix(ALERT)?, raised)))
 }
 
-/// The object of that backup that somebody found damaged or missing, and that nobody has read whole since. Of a session's
-/// key nobody knows whose it was: every backup that was there when it was found may be written in it, or may need WAL that is.
+/// What speaks against that backup: an object in a folder that it uses, which somebody found damaged or missing and nobody has
+/// read whole since. It may not need that very one; but where the key of a folder is lost, all that is in it is noise, and who
+/// opens one object is told of that alone. Of a damaged key nobody knows whose it was: every backup that was begun when it was
+/// found may be written in it, may be built on one that is, or may need WAL that is.
 pub(crate) fn known<'s>(state: &'s State, manifest: &Manifest) -> Option<&'s str> {
-    let own = state.backup(manifest.facts.backup.as_str());
-    let is_before = |raised: u64| own.is_none_or(|own| own.committed < raised);
-    let found = standing(state).find(|(name, raised)| match is_session(name) {
-        true => is_before(*raised),
-        false => needs(manifest, name),
-    });
+    let own = manifest.facts.backup;
+    let speaks = |name: &str, raised: u64| match parts(name) {
+        None => is_session(name) && alert::begun(state, own.as_str()) < raised,
+        Some(("packs" | "maps", owner, _)) => manifest.needed.sources.iter().any(|source| *source == owner),
+        Some((_, owner, _)) => owner == own,
+    };
+    let found = standing(state).find(|(name, raised)| speaks(name, *raised));
     found.map(|(name, _)| name)
 }
 
-/// Kind, owner and the rest of an object's name (`repo::names`).
+/// Kind, owner and the rest of the name of a backup's object (`repo::names`).
 fn parts(name: &str) -> Option<(&str, BackupId, &str)> {
     let mut parts = name.splitn(3, '/');
     let (kind, owner, rest) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((kind, BackupId::parse(owner)?, rest))
+    let owner = BackupId::parse(owner)?;
+    matches!(kind, "packs" | "maps" | "files" | "backups").then_some((kind, owner, rest))
 }
 
 /// The backups that may not restore without the object: whoever uses anything of its owner's, for what exactly only their
@@ -101,13 +105,13 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     alert::raise(opened, &alert, Severity::Critical, text).await
 }
 
-/// Remembers what a reader of the backup met, if it is that something of it is damaged or missing. Who may only read cannot,
+/// Remembers what a reader of a backup met, if it is that something of one is damaged or missing. Who may only read cannot,
 /// and is told of the damage all the same.
-pub(crate) async fn met(opened: &Opened, manifest: &Manifest, error: &Error) {
+pub(crate) async fn met(opened: &Opened, error: &Error) {
     let Error::Repository(error) = error else {
         return;
     };
-    let Some(name) = object_of(error).filter(|name| needs(manifest, name) || is_session(name)) else {
+    let Some(name) = object_of(error).filter(|name| parts(name).is_some() || is_session(name)) else {
         return;
     };
     if alert::stands(opened, &format!("{ALERT}{name}")).await {
@@ -119,29 +123,46 @@ pub(crate) async fn met(opened: &Opened, manifest: &Manifest, error: &Error) {
     }
 }
 
-/// Clears what was said of objects of `backup`, all of which were read just now and are whole; and of sessions whose keys
-/// can be read again, whoever needs them.
+/// Clears what was said, up to the entry `until`, of objects of `backup`, which a verification that began after that entry has
+/// read whole to that level; of objects that no backup needs; and of sessions whose keys can be read again, whoever needs them.
+/// That the bytes of an object are those which were stored does not say that it opens: that level clears nothing.
 ///
 /// # Errors
-/// As [`Opened::append`], and what reading its manifest says.
-pub(crate) async fn clear(opened: &Opened, backup: &Backup) -> Result<()> {
+/// As [`Opened::append`], and what reading manifests says.
+pub(crate) async fn clear(opened: &Opened, backup: &Backup, level: Level, until: u64) -> Result<()> {
     let raised: Vec<String> = opened
         .with_state(|state| standing(state).map(|(name, _)| name.to_owned()).collect())
         .await;
-    if raised.is_empty() {
+    if raised.is_empty() || level == Level::Objects {
         return Ok(());
     }
     let manifest = restore::manifest(opened, backup).await?;
     for name in raised {
         let is_over = match is_session(&name) {
             true => opens(opened, &name).await?,
-            false => needs(&manifest, &name),
+            false => needs(&manifest, &name) || !is_needed(opened, &name).await?,
         };
         if is_over {
-            alert::clear(opened, &format!("{ALERT}{name}"), "verify").await?;
+            alert::clear(opened, &format!("{ALERT}{name}"), until, "verify").await?;
         }
     }
     Ok(())
+}
+
+/// Whether any backup needs the object of that name; one whose manifest cannot be read may.
+async fn is_needed(opened: &Opened, name: &str) -> Result<bool> {
+    let users: Vec<String> = opened
+        .with_state(|state| users(state, name).into_iter().map(str::to_owned).collect())
+        .await;
+    for user in users {
+        let found = opened.find(Some(&user)).await?;
+        match restore::manifest(opened, &found).await {
+            Ok(manifest) if !needs(&manifest, name) => {}
+            Err(Error::Repository(error)) if error.is_transient() => return Err(error.into()),
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the session of that name opens. It is read again: one that was opened before is remembered, and would say nothing.
@@ -156,13 +177,13 @@ async fn opens(opened: &Opened, name: &str) -> Result<bool> {
 }
 
 /// Whether an alert, which the entry `raised` raised, is about an object that no backup uses any more: for a session, whether
-/// all backups that were there then have gone, for none was built on these since.
+/// all backups that were begun then have gone, for none was built on these since.
 pub(crate) fn is_past(state: &State, alert: &str, raised: u64) -> bool {
     let Some(name) = alert.strip_prefix(ALERT) else {
         return false;
     };
     if is_session(name) {
-        return state.backups().all(|backup| backup.committed > raised);
+        return state.backups().all(|backup| alert::begun(state, &backup.id) > raised);
     }
     parts(name).is_some() && users(state, name).is_empty()
 }

@@ -149,32 +149,24 @@ impl Opened {
     /// [`Error::Failed`] if the ledger's rules forbid it, or if its outcome is not known.
     pub async fn append(&self, entry: Entry) -> Result<u64> {
         let kind = entry.kind().to_string();
-        let appended = self
-            .ledger
-            .lock()
-            .await
-            .append(|_| Decision::Append(entry.clone()))
-            .await?;
-        let failed = |code, what: String, hint: &str| {
-            Err(Error::Failed {
-                code,
-                what,
-                hint: hint.into(),
-            })
+        let append = |_: &State| Decision::Append(entry.clone());
+        let appended = self.ledger.lock().await.append(append).await?;
+        done(appended, &kind)
+    }
+
+    /// Appends `entry` if the state in which it would come `is` so; its number, if it came.
+    ///
+    /// # Errors
+    /// As [`Opened::append`].
+    pub async fn append_if(&self, entry: Entry, is: impl Fn(&State) -> bool + Send + Sync) -> Result<Option<u64>> {
+        let kind = entry.kind().to_string();
+        let decide = |state: &State| match is(state) {
+            true => Decision::Append(entry.clone()),
+            false => Decision::Stop("it is not so any more".into()),
         };
-        match appended {
-            Appended::Done { n } => Ok(n),
-            Appended::Stopped(why) => failed("ledger-refused", why, "Run the command again."),
-            Appended::Refused(rule) => failed(
-                "ledger-refused",
-                format!("the ledger does not take the entry {kind}: {rule:?}"),
-                "Somebody else changed what it rests on; look with `lastgood list`, then run the command again.",
-            ),
-            Appended::Unknown { n, said, .. } => failed(
-                "outcome-unknown",
-                format!("whether entry {n} of the ledger was written is not known: {said}"),
-                "Make sure that the repository can be reached and has space left; `lastgood list` then shows whether the entry is there.",
-            ),
+        match self.ledger.lock().await.append(decide).await? {
+            Appended::Stopped(_) => Ok(None),
+            appended => done(appended, &kind).map(Some),
         }
     }
 
@@ -200,5 +192,30 @@ impl Opened {
                 None => format!("Take one with `lastgood backup {name}`."),
             },
         })
+    }
+}
+
+/// The number of an entry that was appended, or why it was not.
+fn done(appended: Appended, kind: &str) -> Result<u64> {
+    let failed = |code, what: String, hint: &str| {
+        Err(Error::Failed {
+            code,
+            what,
+            hint: hint.into(),
+        })
+    };
+    match appended {
+        Appended::Done { n } => Ok(n),
+        Appended::Stopped(why) => failed("ledger-refused", why, "Run the command again."),
+        Appended::Refused(rule) => failed(
+            "ledger-refused",
+            format!("the ledger does not take the entry {kind}: {rule:?}"),
+            "Somebody else changed what it rests on; look with `lastgood list`, then run the command again.",
+        ),
+        Appended::Unknown { n, said, .. } => failed(
+            "outcome-unknown",
+            format!("whether entry {n} of the ledger was written is not known: {said}"),
+            "Make sure that the repository can be reached and has space left; `lastgood list` then shows whether the entry is there.",
+        ),
     }
 }

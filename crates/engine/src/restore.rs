@@ -13,6 +13,7 @@ mod owner;
 mod place;
 mod plan;
 mod recovery;
+mod room;
 mod run;
 mod start;
 mod sync;

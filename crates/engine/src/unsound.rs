@@ -1,9 +1,13 @@
 //! Pages that changed although no WAL tells of it, as the ledger remembers that some were found.
 //!
-//! Whatever an incremental backup took unread before is in doubt then. The backup that is taken anew reads every page; so
-//! the alert stands until that one, or a later one, was restored and checked.
+//! Whatever an incremental backup took unread before is in doubt then, for ever. Invariant: of a backup that was begun before
+//! one was found, no later one is an increment by WAL. So one that was begun since has read every page, or rests on one
+//! that has; and the alert stands until such a one was restored and checked.
 
-use repo::ledger::{Level, Outcome, Severity, state::Backup};
+use repo::{
+    BackupId,
+    ledger::{Level, Outcome, Severity, state::Backup},
+};
 
 use crate::{Result, alert, database::Opened};
 
@@ -18,7 +22,18 @@ pub(crate) async fn remember(opened: &Opened, what: &str) -> Result<()> {
     alert::renew(opened, CODE, Severity::Critical, what.to_owned()).await
 }
 
-/// Clears the alert if `backup`, which a verification of that level judged so, was committed since it was raised.
+/// Whether such a page was found since `backup` was begun: then the WAL since that tells too little.
+pub(crate) async fn doubts(opened: &Opened, backup: &BackupId) -> bool {
+    opened
+        .with_state(|state| {
+            state
+                .raised(CODE)
+                .is_some_and(|raised| raised > alert::begun(state, backup.as_str()))
+        })
+        .await
+}
+
+/// Clears the alert if `backup`, which a verification of that level judged so, was begun since it was raised.
 ///
 /// # Errors
 /// As [`Opened::append`].
@@ -26,9 +41,6 @@ pub(crate) async fn clear(opened: &Opened, backup: &Backup, level: Level, outcom
     if (level, outcome) != (Level::Restore, Outcome::Passed) {
         return Ok(());
     }
-    let is_since = |(alert, raised): (&str, u64)| alert == CODE && raised < backup.committed;
-    if opened.with_state(|state| state.alerts().any(is_since)).await {
-        alert::clear(opened, CODE, "verify").await?;
-    }
-    Ok(())
+    let begun = opened.with_state(|state| alert::begun(state, &backup.id)).await;
+    alert::clear(opened, CODE, begun, "verify").await
 }

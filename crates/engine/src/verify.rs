@@ -18,7 +18,7 @@ use repo::ledger::Entry;
 pub use repo::ledger::{Level, Outcome};
 use serde::Serialize;
 
-use crate::{Result, database::Opened, event::Context, unsound};
+use crate::{Result, damage, database::Opened, event::Context, unsound};
 
 /// What to verify, and how deep.
 #[derive(Debug, Clone)]
@@ -75,6 +75,7 @@ pub(crate) const LISTED: usize = 20;
 pub async fn run(context: &Context, opened: &Opened, request: &Request) -> Result<Report> {
     let began = context.runtime.clock.monotonic();
     let backup = opened.find(request.backup.as_deref()).await?;
+    let before = opened.with_state(repo::ledger::State::last).await;
     let mut findings = Findings::default();
     look(context, opened, request, &backup, &mut findings).await?;
     let outcome = match (findings.found.is_empty(), findings.unchecked.is_empty()) {
@@ -104,7 +105,7 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request) -> Resul
         })
         .await?;
     if outcome == Outcome::Passed {
-        crate::damage::clear(opened, &backup).await?;
+        damage::clear(opened, &backup, level, before).await?;
     }
     unsound::clear(opened, &backup, level, outcome).await?;
     let Findings {

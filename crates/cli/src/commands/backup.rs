@@ -141,7 +141,7 @@ fn problem(summary: &Summary) -> Option<Problem> {
             "the backup is made and whole, but the server's disk is damaged: the checksum of {} there does not fit, the first in {first}; the backup has what the one before it has of them",
             pages(summary.rotten_pages_total)
         ),
-        "Look for a failing disk, and mend the server: this backup restores without the damage, onto the stopped server itself with `lastgood restore --delta`.",
+        "Look for a failing disk, and mend the server: this backup restores without the damage, onto the stopped server itself with `lastgood restore --delta`, whose plan says what would be lost by that.",
     ))
 }
 

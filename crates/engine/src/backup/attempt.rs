@@ -42,7 +42,7 @@ pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, option
 /// Backs up `server` as planned.
 ///
 /// A page that changed and of which the WAL tells nothing makes all that the WAL tells worth nothing: that is said, and
-/// kept in the ledger, and the backup is taken anew, with every page read. An object of the parent that is damaged or missing
+/// kept in the ledger, and the backup is taken anew, with every page read (see [`unsound`]). An object of the parent that is damaged or missing
 /// makes the parent worth nothing: that is said and kept too, and the backup is taken anew without one.
 pub async fn run_with(
     context: &Context,
@@ -64,8 +64,7 @@ pub async fn run_with(
         };
         let session = opened.begin_session().await?;
         let (parent, own) = (base.manifest().cloned(), session.id.object());
-        let doubt = found.as_deref();
-        let error = match attempt(context, opened, server, &plan, options, session, base, doubt).await {
+        let error = match attempt(context, opened, server, &plan, options, session, base).await {
             Ok(summary) => {
                 return Ok(Summary {
                     unsound: found,
@@ -83,8 +82,8 @@ pub async fn run_with(
                 },
                 _,
             ) if found.is_none() => {
-                context.warn(unsound::CODE, what.clone());
                 unsound::remember(opened, &what).await?;
+                context.warn(unsound::CODE, what.clone());
                 found = Some(what);
             }
             (Error::Repository(error), Some(parent)) if lost.is_none() && is_of(&parent, &own, &error) => {
@@ -125,8 +124,7 @@ async fn give_up(
     Ok(why)
 }
 
-/// One run; `doubt` is why the WAL is not to be trusted, if it is not.
-#[expect(clippy::too_many_arguments, reason = "all that a run is made of, once")]
+/// One run.
 async fn attempt(
     context: &Context,
     opened: &Opened,
@@ -135,7 +133,6 @@ async fn attempt(
     options: &Options,
     session: Session,
     base: Base,
-    doubt: Option<&str>,
 ) -> Result<Summary> {
     let clock = &context.runtime.clock;
     let began = clock.monotonic();
@@ -153,7 +150,6 @@ async fn attempt(
         started,
         base,
         uploads: Uploads::new(opened.repository.clone()),
-        doubt,
     };
     match work.run().await {
         Ok(done) => work.summary(done, clock.monotonic().saturating_sub(began)).await,

@@ -2,7 +2,7 @@
 
 use pgformat::{
     Lsn,
-    page::{PageCheck, PageHeader, hints::differ_in_hints_only, verify},
+    page::{PageCheck, PageHeader, hints::differ_in_hints_only, is_all_zero, verify},
 };
 
 use crate::{Error, Result, unsound};
@@ -63,6 +63,9 @@ impl Reader {
             if is_later || differ_in_hints_only(&parents, &now) {
                 return Ok(Judged::Same);
             }
+            if is_in_the_making(&parents) && is_in_the_making(&now) {
+                return Ok(Judged::Same);
+            }
             if self.rules.checked_before.is_none() && is_newly_marked(&parents, &now) {
                 return Ok(Judged::Marked);
             }
@@ -95,6 +98,13 @@ impl Reader {
         let judged = self.rules.checked_before.zip(block);
         judged.is_some_and(|(before, block)| matches!(verify(bytes, block, before), PageCheck::Bad { .. }))
     }
+}
+
+/// Whether no WAL has been about a page so far. GIN, GiST and SP-GiST indexes are built so, and all of their pages logged at the
+/// end (`log_newpage_range`, called by `ginbuild`, `gistbuild`, `spgbuild`): that replaces what was read of them before. Until
+/// then pages have no LSN, or `GistBuildLSN` (`access/gist.h`).
+fn is_in_the_making(page: &[u8]) -> bool {
+    is_all_zero(page) || PageHeader::parse(page).is_some_and(|header| header.lsn.0 <= 1)
 }
 
 /// Whether nothing but hints changed, and that all of the page is visible now.

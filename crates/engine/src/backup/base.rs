@@ -14,6 +14,7 @@ use crate::{
     event::Context,
     pages::Packs,
     server::{ServerFacts, Started},
+    unsound,
 };
 
 use super::{
@@ -52,23 +53,25 @@ impl Base {
     }
 
     /// What the WAL tells of the changes since the parent; `None` without one.
-    /// `doubt` is why the WAL is not to be trusted, if it is not.
     pub(super) async fn known(
         &self,
         context: &Context,
         opened: &Opened,
         facts: &ServerFacts,
         begun: &Started,
-        doubt: Option<&str>,
     ) -> Result<Option<Known>> {
         let Some(parent) = self.manifest() else {
             return Ok(None);
         };
-        if let Some(doubt) = doubt {
-            return Ok(Some(Err(doubt.into())));
-        }
         context.step("changes", "looking for changes in the WAL since the backup before");
-        let known = changes(context, opened, &parent.facts, facts, begun).await?;
+        let known = match unsound::doubts(opened, &parent.facts.backup).await {
+            true => Err(format!(
+                "a change that no WAL tells of was found since {} began (`{}`)",
+                parent.facts.backup,
+                unsound::CODE
+            )),
+            false => changes(context, opened, &parent.facts, facts, begun).await?,
+        };
         if let Err(why) = &known {
             let what = format!("every page is read and compared with the backup before it: {why}");
             context.warn("all-pages-read", what);

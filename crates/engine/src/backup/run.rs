@@ -50,8 +50,6 @@ pub(super) struct Work<'a> {
     pub(super) started: i64,
     pub(super) base: Base,
     pub(super) uploads: Uploads,
-    /// Why the WAL is not to be trusted with what changed, if it is not.
-    pub(super) doubt: Option<&'a str>,
 }
 
 pub(super) struct Done {
@@ -109,10 +107,7 @@ impl Work<'_> {
         let feed = reserved.stream(stretch.from(), begun.timeline).await?;
         let (stop_wal, wal_done) = self.keep_wal(stretch, feed)?;
 
-        let known = self
-            .base
-            .known(context, self.opened, &self.plan.facts, &begun, self.doubt)
-            .await?;
+        let known = self.base.known(context, self.opened, &self.plan.facts, &begun).await?;
         // Pages that are taken unread may hold changes up to the parent's end: the backup must not end before.
         let not_before = self.base.manifest().filter(|_| matches!(known, Some(Ok(_))));
         let not_before = not_before.map(|parent| Lsn(parent.facts.stop.lsn.0));

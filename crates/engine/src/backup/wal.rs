@@ -6,6 +6,7 @@
 mod ending;
 #[cfg(test)]
 mod tests;
+mod tie;
 
 pub(super) use ending::End;
 
@@ -31,6 +32,7 @@ use crate::{
 
 use super::walk::tablespace_made;
 use ending::Passed;
+use tie::Tie;
 
 /// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
 const RUN_BYTES: usize = 4 << 20;
@@ -68,6 +70,11 @@ impl Stretch {
         Lsn(self.start.0 - self.segment_size.offset_of(self.start))
     }
 
+    /// Whether no record of its segment lies before it.
+    fn begins_a_segment(&self) -> bool {
+        self.segment_size.empty_from(self.start) < self.start
+    }
+
     fn geometry(&self) -> Result<Geometry> {
         Geometry::new(self.segment_size, self.wal_block_size).map_err(odd_wal)
     }
@@ -100,6 +107,8 @@ pub(super) struct Keeper {
     received: Lsn,
     /// Whether what lies before the backup's start is durable: who looks for changes waits for that.
     is_begun: bool,
+    /// What the first record has to follow on, until it came. Nothing is stored before.
+    tie: Option<Tie>,
     end_record: Option<Lsn>,
     /// What was passed of a standby's WAL.
     passed: Option<Passed>,
@@ -138,6 +147,7 @@ impl Keeper {
             expected: Expected::default(),
             received: from,
             is_begun: from >= stretch_start,
+            tie: None,
             end_record: None,
             passed: (stretch.of == Of::Standby).then(Passed::default),
             kept,
@@ -147,6 +157,9 @@ impl Keeper {
     /// Runs until everything before the position that comes through `stop` is durable.
     pub(super) async fn run(mut self, stop: async_channel::Receiver<End>) -> Result<Kept> {
         let clock = self.context.runtime.clock.clone();
+        if self.stretch.begins_a_segment() {
+            self.tie = Tie::to(&self.repository, &self.stream, self.stretch.from()).await?;
+        }
         let mut end = None;
         // Only what brings us nearer to the end renews it: a server that sends keepalives for ever does not.
         let mut advanced = (self.received, clock.monotonic());
@@ -244,7 +257,7 @@ impl Keeper {
                     self.received = self.received.saturating_add(now.len() as u64);
                     rest = later;
                     let part_full = self.stream.done_start(self.received.0) == self.received.0;
-                    let begins = !self.is_begun && self.received >= self.stretch.start;
+                    let begins = !self.is_begun && self.received >= self.stretch.start && self.tie.is_none();
                     if part_full || begins || self.open.len() >= RUN_BYTES {
                         self.is_begun |= begins;
                         self.seal().await?;
@@ -265,9 +278,12 @@ impl Keeper {
             return Ok(());
         };
         let (begun, found, mut made) = (self.stretch.start, &mut self.end_record, None);
-        let passed = &mut self.passed;
+        let (passed, tie, mut tied) = (&mut self.passed, &mut self.tie, Ok(()));
         self.walker
             .feed(bytes, |record| {
+                if let Some(tie) = tie.take() {
+                    tied = tie.check(&record);
+                }
                 match passed {
                     Some(passed) => passed.record(&record),
                     None if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) => {
@@ -280,6 +296,7 @@ impl Keeper {
                 }
             })
             .map_err(odd_wal)?;
+        tied?;
         made.map_or(Ok(()), |location| Err(tablespace_made(&location)))
     }
 

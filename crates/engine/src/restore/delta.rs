@@ -5,7 +5,6 @@
 //! is removed was in the plan. A delta restore that dies is finished by the same command.
 
 mod ground;
-mod growth;
 mod held;
 mod patch;
 mod survey;
@@ -28,7 +27,6 @@ use crate::{Result, database::Opened, error::At as _, event::Context};
 use super::{
     Plan,
     claim::{Claim, HIDDEN, is_unfinished},
-    place::check_room,
     refused,
 };
 
@@ -148,7 +146,7 @@ pub(super) async fn complete(context: &Context, opened: &Opened, mut plan: Plan)
     };
     context.step("plan", "comparing the directory with the backup's list of files");
     let found = survey(context, opened, &plan).await?;
-    plan.free = check_room(&found.growth.wanted())?;
+    plan.free = found.growth.check()?;
     plan.delta = Some(DeltaPlan {
         resumes: delta.resumes,
         pid_file: delta.pid_file,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -12,8 +12,6 @@ use super::refused;
 
 /// Stands in a target while it is being written: what is found with it is an unfinished restore of ours.
 pub(super) const UNFINISHED: &str = "lastgood-restore-unfinished";
-/// Room left over on each file system, so that the server can start at all.
-const SPARE: u64 = 64 << 20;
 
 /// Refuses a target that is not absent or empty.
 pub(super) fn check_empty(path: &Path, what: &str) -> Result<()> {
@@ -121,39 +119,6 @@ pub(super) fn check_apart(paths: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// What each directory will take, against what its file system has.
-pub(super) fn check_room(wanted: &[(&Path, u64)]) -> Result<u64> {
-    let mut least = u64::MAX;
-    let mut devices: std::collections::BTreeMap<u64, (u64, &Path)> = std::collections::BTreeMap::new();
-    for (path, bytes) in wanted {
-        let existing = nearest_existing(path);
-        let device = std::fs::metadata(existing).at("look at", existing)?.dev();
-        devices.entry(device).or_insert((SPARE, existing)).0 += bytes;
-    }
-    for (needed, path) in devices.values() {
-        let room = rustix::fs::statvfs(*path).at("ask the free space of", path)?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        least = least.min(free);
-        if free < *needed {
-            return Err(refused(
-                "no-room",
-                format!(
-                    "{} has {free} bytes free and the restore needs {needed}",
-                    path.display()
-                ),
-                "Make room there, or restore to another file system.",
-            ));
-        }
-    }
-    Ok(least)
-}
-
-fn nearest_existing(path: &Path) -> &Path {
-    path.ancestors()
-        .find(|ancestor| ancestor.exists())
-        .unwrap_or(Path::new("/"))
-}
-
 /// A path of the repository's, below `root`. The table's reader has refused whatever could lead outside.
 pub(super) fn below(root: &Path, path: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(path))
@@ -203,12 +168,5 @@ mod tests {
         assert!(apart(&["/srv/data", "/srv/data2", "/srv/fast"]));
         assert!(!apart(&["/srv/data", "/srv/fast", "/srv/data/space"]));
         assert!(!apart(&["/srv/data", "/srv/data"]));
-    }
-
-    #[test]
-    fn too_little_room_is_refused_before_anything_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(check_room(&[(folder.path(), 1)]).is_ok());
-        assert!(check_room(&[(&folder.path().join("new"), u64::MAX / 4)]).is_err());
     }
 }

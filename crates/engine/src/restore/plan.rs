@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    archive::damaged,
     database::Opened,
     event::Context,
     list,
@@ -25,6 +24,8 @@ use super::{
     find_binaries,
     owner::{self, Ids},
     place, refused,
+    room::Growth,
+    run::remember,
 };
 
 /// Where one tablespace goes.
@@ -182,8 +183,16 @@ fn around(target: &Target) -> Vec<String> {
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] without such a backup, [`crate::Error::Refused`] for a target that is not empty,
-/// not there, too small, or in use. Nothing was changed.
+/// not there, too small, or in use. Nothing was changed but the ledger, if something of the repository was met damaged.
 pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Result<Plan> {
+    let planned = find_and_judge(context, opened, request).await;
+    if let Err(error) = &planned {
+        remember(opened, error).await;
+    }
+    planned
+}
+
+async fn find_and_judge(context: &Context, opened: &Opened, request: &Request) -> Result<Plan> {
     context.step("plan", "reading the manifest");
     let alarms = opened.with_state(|state| state.alarms().count()).await;
     if alarms > 0 {
@@ -205,11 +214,7 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
         return Err(opened.find(None).await.err().unwrap_or(Error::Interrupted));
     };
     loop {
-        let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await;
-        if let Err(error) = &target {
-            damaged::remember(opened, error).await;
-        }
-        let target = target?;
+        let target = target::find(context, &timelines, &backups, &request.at, request.timeline).await?;
         let found = opened.find(Some(&target.backup)).await?;
         match super::manifest(opened, &found).await {
             Ok(manifest) => {
@@ -218,6 +223,8 @@ pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Resu
             }
             // Another backup may lead to the same moment.
             Err(Error::Repository(error)) if !error.is_transient() && backups.len() > 1 => {
+                let error = Error::from(error);
+                remember(opened, &error).await;
                 let what = format!("the backup {} is left aside: {error}", target.backup);
                 context.warn("backup-unreadable", what);
                 backups.retain(|backup| backup.id != target.backup);
@@ -323,10 +330,14 @@ pub(super) fn judge(request: &Request, manifest: Manifest, target: Option<Target
         Onto::Delta => Some(delta::judge(&to, &tablespaces, facts)?),
     };
     let in_tablespaces: u64 = tablespaces.iter().map(|space| space.bytes).sum();
-    let mut wanted = vec![(&*to, facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes)];
-    wanted.extend(tablespaces.iter().map(|space| (&*space.to, space.bytes)));
+    let mut growth = Growth::default();
+    let in_directory = facts.totals.bytes.saturating_sub(in_tablespaces) + wal_bytes;
+    growth.book(&to, &to, in_directory.into())?;
+    for space in &tablespaces {
+        growth.book(&space.to, &space.to, space.bytes.into())?;
+    }
     let (free, owner) = match &found {
-        None => (place::check_room(&wanted)?, owner::choose(&to, Some(&facts.owner))?),
+        None => (growth.check()?, owner::choose(&to, Some(&facts.owner))?),
         // Room is judged when it is known what is there.
         Some(judged) => (0, judged.owner),
     };

@@ -116,15 +116,29 @@ struct Written {
     delta: Option<Delta>,
 }
 
-/// The order matters: a mark that the work is unfinished comes first; the mark goes last.
+/// What was met damaged is told to whoever comes next.
 async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<Written> {
+    let written = claim_and_fill(context, opened, request, plan).await;
+    if let Err(error) = &written {
+        remember(opened, error).await;
+    }
+    written
+}
+
+/// A hole in the WAL, or a backup that nothing should be built on.
+pub(super) async fn remember(opened: &Opened, error: &Error) {
+    damaged::remember(opened, error).await;
+    damage::met(opened, error).await;
+}
+
+/// The order matters: a mark that the work is unfinished comes first; the mark goes last.
+async fn claim_and_fill(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<Written> {
     if let Some(found) = &plan.delta {
         let begun = delta::begin(context, opened, plan, found).await?;
         let written = fill(context, opened, request, plan, Some(&begun)).await;
         let written = written.and_then(|written| begun.claim.hand_over(plan.owner).map(|()| written));
-        if let Err(error) = &written {
+        if written.is_err() {
             delta::unfinished(context, plan);
-            remember(opened, plan, error).await;
         }
         return written;
     }
@@ -134,16 +148,9 @@ async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Pla
         Ok(written) => Ok(written),
         Err(error) => {
             claim.give_up();
-            remember(opened, plan, &error).await;
             Err(error)
         }
     }
-}
-
-/// What it met damaged is told to whoever comes next: a hole in the WAL, or a backup that nothing should be built on.
-async fn remember(opened: &Opened, plan: &Plan, error: &Error) {
-    damaged::remember(opened, error).await;
-    damage::met(opened, &plan.manifest, error).await;
 }
 
 /// `pg_control`, without which no server starts, comes after everything else is durable.

@@ -8,18 +8,20 @@ use std::{
 
 use engine::{
     backup::{self, ChangesBy, Summary, Wanted},
-    event::Context,
+    event::{Context, Event},
     repo::ledger::{Level, Outcome},
+    restore::At,
     status,
 };
 use pgformat::page;
 
 use crate::{
-    act::value,
-    damaged_parents::verified_to,
-    fallbacks::{change, small},
+    act::{sql, until, value},
+    damaged_parents::{packs, verified_to},
+    fallbacks::{change, flip, small},
+    halfway::{halfway, stands_still},
     histories::Waiting,
-    scene::{Depth, Scene, rests_on_wal},
+    scene::{Depth, Scene, is_whole, rests_on_wal, stop_and_forget},
     workload::each,
 };
 
@@ -85,7 +87,7 @@ async fn a_page_changed_by_hand_is_found(checksums: bool) {
     let increment = summary.increment.unwrap();
     assert_eq!((increment.by, increment.kept), (ChangesBy::Hashes, 0));
     assert!(increment.stored < 1000, "{increment:?}");
-    assert!(increment.why.unwrap().contains(&what));
+    assert!(increment.why.unwrap().contains("`map-unsound`"));
     let alerts = scene.alerts().await;
     assert_eq!(alerts, ["map-unsound"]);
     assert!(scene.warnings().iter().any(|(code, _)| code == "map-unsound"));
@@ -138,6 +140,110 @@ async fn a_finding_is_told_of_until_a_backup_since_then_was_restored() {
     assert_eq!(verified_to(&scene, &found[1], Level::Restore).await, Outcome::Passed);
     assert_eq!(scene.alerts().await, Vec::<String>::new());
     assert_eq!(stands(&scene).await, (status::State::Proven, Vec::new()));
+    scene.stop_receiving().await;
+}
+
+/// The next backup reads every page and brings back the page that was changed by hand.
+async fn every_page_is_read(scene: &mut Scene) -> Summary {
+    let rows = scene.rows().await;
+    let (summary, why) = scene.by_hashes().await;
+    assert!(why.contains("`map-unsound`"), "{why}");
+    scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
+    summary
+}
+
+/// What it had of other pages is in doubt, whoever looks at it next and whenever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn on_a_backup_of_before_a_finding_none_is_built_by_wal_any_more() {
+    let mut scene = begun(false).await;
+    by_hand(&mut scene, |page, _, end| page[end - 1] = b'z').await;
+    let (context, there, go) = halfway(
+        &scene.world.context,
+        |event| matches!(event, Event::Warning(warning) if warning.code == "map-unsound"),
+    );
+    let mut options = scene.world.options(&scene.cluster);
+    options.audit = 100;
+    let (opened, conninfo) = (scene.world.open().await, scene.cluster.conninfo());
+    let cut_off = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
+    stands_still(&there).await;
+    cut_off.abort();
+    drop(go);
+    assert!(cut_off.await.unwrap_err().is_cancelled());
+    assert_eq!(scene.alerts().await, ["map-unsound"]);
+    let anew = every_page_is_read(&mut scene).await;
+
+    // Also when it is known that there is a good one since, and that is lost.
+    assert_eq!(
+        verified_to(&scene, &anew.backup.id, Level::Restore).await,
+        Outcome::Passed
+    );
+    assert_eq!(scene.alerts().await, Vec::<String>::new());
+    for pack in packs(&scene, &anew.backup.id) {
+        flip(&pack, |_| 300);
+    }
+    assert_eq!(
+        verified_to(&scene, &anew.backup.id, Level::Pages).await,
+        Outcome::Failed
+    );
+    every_page_is_read(&mut scene).await;
+    change(&scene, 4).await;
+    scene.by_wal(100, "since then").await;
+    scene.stop_receiving().await;
+}
+
+/// These are built without WAL, which comes at the end and has all of their pages.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_in_the_making_is_no_finding() {
+    let mut scene = begun(true).await;
+    sql(
+        &scene.cluster,
+        "CREATE FUNCTION public.held(int) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN
+            IF $1 IN (3000, 6000) THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared($1); END IF;
+            RETURN pg_catalog.md5($1::text) || $1; END'",
+    )
+    .await;
+    let holder = scene.cluster.session().await;
+    let hold = "SELECT pg_advisory_lock(3000), pg_advisory_lock(6000)";
+    holder.execute("hold", hold).await.unwrap();
+    let builder = scene.cluster.session().await;
+    let build = builder.execute(
+        "build",
+        "CREATE INDEX bulk_held ON public.bulk USING spgist (public.held(id))",
+    );
+    let waits = async |row: &str| {
+        let waits =
+            format!("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {row}");
+        until("the index is being built", async || {
+            value(&scene.cluster, &waits).await == "1"
+        })
+        .await;
+    };
+    let taken = async {
+        waits("3000").await;
+        scene.by_wal(100, "while the index is built").await;
+        let go_on = "SELECT pg_advisory_unlock(3000)";
+        holder.execute("go on", go_on).await.unwrap();
+        waits("6000").await;
+        let (child, _) = scene.by_wal(100, "further on").await;
+        let let_go = "SELECT pg_advisory_unlock(6000)";
+        holder.execute("let go", let_go).await.unwrap();
+        child
+    };
+    let (built, child) = futures::join!(build, taken);
+    built.unwrap();
+    assert_eq!(scene.alerts().await, Vec::<String>::new());
+    let rows = scene.rows().await;
+    scene.all_is_here().await;
+    // At its own end there is no index yet.
+    scene.brings_back(&child.backup.id, &rows, Depth::All).await;
+    let server = scene.revive_at(At::Latest).await;
+    is_whole(&server, "with the index").await;
+    stop_and_forget(server).await;
+    let (after, _) = scene.by_wal(100, "after the index").await;
+    scene.brings_back(&after.backup.id, &rows, Depth::All).await;
+    for session in [holder, builder] {
+        session.close().await;
+    }
     scene.stop_receiving().await;
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The packs of a backup.
-fn packs(scene: &Scene, id: &str) -> Vec<PathBuf> {
+pub(crate) fn packs(scene: &Scene, id: &str) -> Vec<PathBuf> {
     let folder = scene.world.target("repository/shop/packs").join(id);
     let mut packs: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -29,17 +29,21 @@ fn packs(scene: &Scene, id: &str) -> Vec<PathBuf> {
 }
 
 /// As the repository names it.
-fn name(scene: &Scene, pack: &Path) -> String {
+pub(crate) fn name(scene: &Scene, pack: &Path) -> String {
     let root = scene.world.target("repository/shop");
     pack.strip_prefix(root).unwrap().to_str().unwrap().to_owned()
 }
 
-async fn verified(scene: &Scene, id: &str) -> Outcome {
+pub(crate) async fn verified(scene: &Scene, id: &str) -> Outcome {
     verified_to(scene, id, Level::Pages).await
 }
 
 pub(crate) async fn verified_to(scene: &Scene, id: &str, level: Level) -> Outcome {
-    let opened = scene.world.open().await;
+    verified_by(scene, &scene.world.open().await, id, level).await
+}
+
+/// By who knows of the ledger what was read when it was opened.
+pub(crate) async fn verified_by(scene: &Scene, opened: &Opened, id: &str, level: Level) -> Outcome {
     let postgres = scene.cluster.binaries().program("postgres");
     let request = verify::Request {
         backup: Some(id.to_owned()),
@@ -48,13 +52,13 @@ pub(crate) async fn verified_to(scene: &Scene, id: &str, level: Level) -> Outcom
         binaries: postgres.parent().map(Path::to_path_buf),
         scratch: None,
     };
-    let report = verify::run(&scene.world.context, &opened, &request).await.unwrap();
+    let report = verify::run(&scene.world.context, opened, &request).await.unwrap();
     println!("{id}: {:?} {:?}", report.outcome, report.found);
     report.outcome
 }
 
 /// A backup that looks at nothing of its parent but what it has to.
-async fn taken(scene: &Scene) -> Summary {
+pub(crate) async fn taken(scene: &Scene) -> Summary {
     let incurious = scene.take(|options| {
         options.audit = 0;
         options.difference = Difference::Never;
@@ -194,7 +198,7 @@ async fn a_lost_pack_of_the_parent_is_missed_before_anything_is_copied() {
 }
 
 /// The refusal of a restore of a backup, of which something is damaged.
-async fn refusal(scene: &Scene, opened: &Opened, id: &str) -> String {
+pub(crate) async fn refusal(scene: &Scene, opened: &Opened, id: &str) -> String {
     let mut request = scene.world.request("refused");
     request.at = At::Backup(id.to_owned());
     let context = &scene.world.context;
@@ -247,7 +251,7 @@ async fn what_a_restore_finds_damaged_is_not_built_on() {
 }
 
 /// The file with the key of the session that a backup was written in.
-async fn session(scene: &Scene, id: &str) -> PathBuf {
+pub(crate) async fn session(scene: &Scene, id: &str) -> PathBuf {
     let opened = scene.world.open().await;
     let session = opened.with_state(|state| state.run(id).unwrap().session.clone()).await;
     scene.world.target("repository/shop/sessions").join(session)

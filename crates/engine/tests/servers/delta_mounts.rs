@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -110,4 +111,20 @@ async fn too_little_room_on_a_file_system_mounted_within_is_refused_before_anyth
     assert_same(&tree(to), &before);
     mounted.disk.resize(full + SPARE_KIBIBYTES + (1 << 10));
     world.delta(&mounted.request).await;
+}
+
+/// A file system that is full of what the restore removes stops nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_file_system_mounted_within_that_is_emptied_is_no_hindrance() {
+    let mounted = Mounted::begin().await;
+    let (world, to) = (&mounted.world, &mounted.request.to);
+    let before = tree(to);
+    let junk = mounted.base.join("5/junk");
+    let mut file = fs::File::create(&junk).unwrap();
+    let full = std::iter::repeat_with(|| file.write_all(&[0xA5; 1 << 20])).find_map(Result::err);
+    assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    drop(file);
+    let (plan, _) = world.delta(&mounted.request).await;
+    assert_eq!(plan.delta.unwrap().removes, [PathBuf::from("base/5/junk")]);
+    assert_same(&tree(to), &before);
 }

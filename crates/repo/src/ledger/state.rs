@@ -70,6 +70,7 @@ pub struct State {
     proofs: Vec<Proof>,
     alarms: BTreeMap<u64, Alarm>,
     alerts: BTreeMap<String, u64>,
+    raised: BTreeMap<String, u64>,
     cleared: BTreeMap<String, u64>,
     writers: BTreeMap<String, BTreeSet<String>>,
     requests: BTreeSet<String>,

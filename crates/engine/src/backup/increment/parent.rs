@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pgformat::segment::SegmentSize;
 use repo::{
     manifest::{Facts, Manifest},
     wal::contiguous_end,
@@ -10,6 +11,7 @@ use repo::{
 use crate::{
     Error, Result,
     archive::archived::archived_from,
+    damage,
     database::Opened,
     event::Context,
     list::{self, Backup},
@@ -78,7 +80,11 @@ async fn judge(opened: &Opened, facts: &ServerFacts, backup: &Backup) -> Result<
     let found = opened.find(Some(&backup.id)).await?;
     let manifest = match restore::manifest(opened, &found).await {
         Ok(manifest) => manifest,
-        Err(Error::Repository(error)) if !error.is_transient() => return Ok(Err(error.to_string())),
+        Err(Error::Repository(error)) if !error.is_transient() => {
+            let error = Error::from(error);
+            damage::met(opened, &error).await;
+            return Ok(Err(error.to_string()));
+        }
         Err(error) => return Err(error),
     };
     if let Some(why) = opened.with_state(|state| suspect::why(state, &manifest)).await {
@@ -107,7 +113,7 @@ pub(in crate::backup) async fn changes(
     if parent.totals.page_errors > 0 {
         return Ok(Err("the backup before it holds damaged pages".into()));
     }
-    let pieces = match wal_between(context, opened, parent, begun).await? {
+    let pieces = match wal_between(context, opened, parent, facts.wal_segment_size, begun).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
@@ -122,6 +128,7 @@ async fn wal_between(
     context: &Context,
     opened: &Opened,
     parent: &Facts,
+    segment_size: SegmentSize,
     begun: &Started,
 ) -> Result<Result<(Timelines, Vec<Piece>), String>> {
     let clock = &context.runtime.clock;
@@ -163,7 +170,7 @@ async fn wal_between(
             return Ok(Err(what));
         }
         let end = path.end().max(start.lsn.0);
-        let needed = no_record_from(begun.start.0, timelines.segment_size());
+        let needed = segment_size.empty_from(begun.start).0;
         if end >= needed {
             return Ok(Ok((timelines, path.until(needed))));
         }
@@ -187,12 +194,4 @@ async fn wal_between(
         }
         is_waited = true;
     }
-}
-
-/// From where on no record lies before `start`: at the beginning of a segment is only its page's header
-/// (`SizeOfXLogLongPHD`, `access/xlog_internal.h`).
-fn no_record_from(start: u64, segment_size: u64) -> u64 {
-    const HEADER: u64 = 40;
-    let within = start % segment_size;
-    if within <= HEADER { start - within } else { start }
 }

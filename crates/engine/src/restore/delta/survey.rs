@@ -15,8 +15,7 @@ use repo::table::{Entry, EntryKind, TableReader};
 use crate::{Result, database::Opened, error::At as _, event::Context, source::FileKind};
 
 use super::{
-    super::{Plan, claim::HIDDEN, inline::CONTROL, left_out::LeftOut, place::below, refused, run::major},
-    growth::Growth,
+    super::{Plan, claim::HIDDEN, inline::CONTROL, left_out::LeftOut, place::below, refused, room::Growth, run::major},
     walk::{Here, Walk},
 };
 

@@ -173,6 +173,7 @@ impl State {
             Entry::PolicySet { policy, .. } => self.policy = Some(policy),
             Entry::AlertRaised { alert, .. } => {
                 self.cleared.remove(&alert);
+                self.raised.insert(alert.clone(), n);
                 self.alerts.insert(alert, n);
             }
             Entry::AlertCleared { alert, .. } => {

@@ -146,6 +146,11 @@ impl State {
         self.alerts.iter().map(|(alert, n)| (alert.as_str(), *n))
     }
 
+    /// The entry that raised an alert last, whether or not it was cleared since.
+    pub fn raised(&self, alert: &str) -> Option<u64> {
+        self.raised.get(alert).copied()
+    }
+
     /// The entry that cleared an alert; none if it was never raised, or was raised again since.
     pub fn cleared(&self, alert: &str) -> Option<u64> {
         self.cleared.get(alert).copied()
