@@ -42,8 +42,8 @@ pub async fn run(context: &Context, opened: &Opened, conninfo: &Conninfo, option
 /// Backs up `server` as planned.
 ///
 /// A page that changed and of which the WAL tells nothing makes all that the WAL tells worth nothing: that is said, and
-/// kept in the ledger, and the backup is taken anew, with every page read (see [`unsound`]). An object of the parent that is damaged or missing
-/// makes the parent worth nothing: that is said and kept too, and the backup is taken anew without one.
+/// kept in the ledger (`unsound`), and the backup is taken anew, with every page read. An object of the parent that is damaged
+/// or missing makes the parent worth nothing: that is said and kept too, and the backup is taken anew without one.
 pub async fn run_with(
     context: &Context,
     opened: &Opened,
