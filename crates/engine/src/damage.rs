@@ -51,16 +51,15 @@ fn standing(state: &State) -> impl Iterator<Item = (&str, u64)> {
     alerts.filter_map(|(alert, raised)| Some((alert.strip_prefix(ALERT)?, raised)))
 }
 
-/// What speaks against that backup: an object in a folder that it uses, which somebody found damaged or missing and nobody has
-/// read whole since. It may not need that very one; but where the key of a folder is lost, all that is in it is noise, and who
-/// opens one object is told of that alone. Of a damaged key nobody knows whose it was: every backup that was begun when it was
+/// What speaks against that backup: an object of a backup whose objects it uses, which somebody found damaged or missing and nobody has
+/// read whole since. It may not need that very one; but where the key that a backup was written with is lost, all of it is noise,
+/// and who opens one object is told of that alone. Of a damaged key nobody knows whose it was: every backup that was begun when it was
 /// found may be written in it, may be built on one that is, or may need WAL that is.
 pub(crate) fn known<'s>(state: &'s State, manifest: &Manifest) -> Option<&'s str> {
-    let own = manifest.facts.backup;
+    let begun = alert::begun(state, manifest.facts.backup.as_str());
     let speaks = |name: &str, raised: u64| match parts(name) {
-        None => is_session(name) && alert::begun(state, own.as_str()) < raised,
-        Some(("packs" | "maps", owner, _)) => manifest.needed.sources.iter().any(|source| *source == owner),
-        Some((_, owner, _)) => owner == own,
+        None => is_session(name) && begun < raised,
+        Some((_, owner, _)) => manifest.needed.sources.iter().any(|source| *source == owner),
     };
     let found = standing(state).find(|(name, raised)| speaks(name, *raised));
     found.map(|(name, _)| name)
@@ -88,7 +87,8 @@ fn users<'s>(state: &'s State, name: &str) -> Vec<&'s str> {
     users.map(|backup| backup.id.as_str()).collect()
 }
 
-/// Raises an alert about the object of that name, which stands in the way for the reason `what`, unless one does.
+/// Raises an alert about the object of that name, which stands in the way for the reason `what`; again, if one does: who reads
+/// it just now and finds it whole may have read it before.
 ///
 /// # Errors
 /// As [`Opened::append`].
@@ -102,7 +102,7 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     let text = format!(
         "{what}.{whose} Copy it back from another copy of the repository if there is one; `lastgood verify BACKUP` tells of each whether it can be restored."
     );
-    alert::raise(opened, &alert, Severity::Critical, text).await
+    alert::renew(opened, &alert, Severity::Critical, text).await
 }
 
 /// Remembers what a reader of a backup met, if it is that something of one is damaged or missing. Who may only read cannot,
@@ -114,9 +114,6 @@ pub(crate) async fn met(opened: &Opened, error: &Error) {
     let Some(name) = object_of(error).filter(|name| parts(name).is_some() || is_session(name)) else {
         return;
     };
-    if alert::stands(opened, &format!("{ALERT}{name}")).await {
-        return;
-    }
     // The damage itself is the error that is told.
     if opened.begin_session().await.is_ok() {
         let _ = remember(opened, name, &error.to_string()).await;

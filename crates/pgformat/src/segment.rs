@@ -40,16 +40,6 @@ impl SegmentSize {
         lsn.0 % self.bytes()
     }
 
-    /// From where on no record lies before `start`, where one begins. At the beginning of a segment is only its page's header
-    /// (`SizeOfXLogLongPHD`, `access/xlog_internal.h`), so it is the segment's first byte there; elsewhere it is `start`.
-    pub fn empty_from(self, start: Lsn) -> Lsn {
-        const HEADER: u64 = 40;
-        match self.offset_of(start) {
-            within @ 0..=HEADER => Lsn(start.0 - within),
-            _ => start,
-        }
-    }
-
     /// Segments per 4 GiB: the third part of a name counts up to this.
     fn per_file_id(self) -> u64 {
         (1 << 32) / self.bytes()

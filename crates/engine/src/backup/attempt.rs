@@ -78,12 +78,18 @@ pub async fn run_with(
                 Error::Failed {
                     code: unsound::CODE,
                     what,
-                    ..
+                    hint,
                 },
                 _,
-            ) if found.is_none() => {
-                unsound::remember(opened, &what).await?;
+            ) => {
+                // Whatever comes of that, somebody is to hear of what was found.
+                let remembered = unsound::remember(opened, &what).await;
                 context.warn(unsound::CODE, what.clone());
+                remembered?;
+                if found.is_some() {
+                    let code = unsound::CODE;
+                    return Err(Error::Failed { code, what, hint });
+                }
                 found = Some(what);
             }
             (Error::Repository(error), Some(parent)) if lost.is_none() && is_of(&parent, &own, &error) => {

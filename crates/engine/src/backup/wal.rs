@@ -70,11 +70,6 @@ impl Stretch {
         Lsn(self.start.0 - self.segment_size.offset_of(self.start))
     }
 
-    /// Whether no record of its segment lies before it.
-    fn begins_a_segment(&self) -> bool {
-        self.segment_size.empty_from(self.start) < self.start
-    }
-
     fn geometry(&self) -> Result<Geometry> {
         Geometry::new(self.segment_size, self.wal_block_size).map_err(odd_wal)
     }
@@ -107,7 +102,7 @@ pub(super) struct Keeper {
     received: Lsn,
     /// Whether what lies before the backup's start is durable: who looks for changes waits for that.
     is_begun: bool,
-    /// What the first record has to follow on, until it came. Nothing is stored before.
+    /// What the first record has to follow on, until it came. Before that nothing is stored, as long as it fits into memory.
     tie: Option<Tie>,
     end_record: Option<Lsn>,
     /// What was passed of a standby's WAL.
@@ -157,9 +152,8 @@ impl Keeper {
     /// Runs until everything before the position that comes through `stop` is durable.
     pub(super) async fn run(mut self, stop: async_channel::Receiver<End>) -> Result<Kept> {
         let clock = self.context.runtime.clock.clone();
-        if self.stretch.begins_a_segment() {
-            self.tie = Tie::to(&self.repository, &self.stream, self.stretch.from()).await?;
-        }
+        let tie = Tie::to(&self.repository, &self.stream, &self.stretch);
+        self.tie = beside_heartbeats(&*clock, &mut *self.feed, tie).await??;
         let mut end = None;
         // Only what brings us nearer to the end renews it: a server that sends keepalives for ever does not.
         let mut advanced = (self.received, clock.monotonic());
@@ -239,6 +233,11 @@ impl Keeper {
                         self.received
                     )));
                 }
+                if let Some(tie) = &mut self.tie
+                    && tie.feed(&bytes)?
+                {
+                    self.tie = None;
+                }
                 self.walk(start, &bytes, end)?;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
@@ -278,12 +277,9 @@ impl Keeper {
             return Ok(());
         };
         let (begun, found, mut made) = (self.stretch.start, &mut self.end_record, None);
-        let (passed, tie, mut tied) = (&mut self.passed, &mut self.tie, Ok(()));
+        let passed = &mut self.passed;
         self.walker
             .feed(bytes, |record| {
-                if let Some(tie) = tie.take() {
-                    tied = tie.check(&record);
-                }
                 match passed {
                     Some(passed) => passed.record(&record),
                     None if record.xlog() == Some(XlogRecord::BackupEnd { start: begun }) => {
@@ -296,7 +292,6 @@ impl Keeper {
                 }
             })
             .map_err(odd_wal)?;
-        tied?;
         made.map_or(Ok(()), |location| Err(tablespace_made(&location)))
     }
 

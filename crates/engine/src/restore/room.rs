@@ -17,6 +17,9 @@ use super::refused;
 /// Room left over, for what is not counted and so that the server can start at all.
 const SPARE: i128 = 64 << 20;
 
+/// Room for the mark that a restore is under way: it is written before anything is removed.
+const MARK: i128 = 1 << 20;
+
 /// Bytes that come and go.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Growth {
@@ -38,8 +41,12 @@ struct System {
 impl System {
     /// Bytes that must be free. Where nothing comes, nothing is needed: it may be full, or smaller than what is spared elsewhere.
     fn needed(&self) -> u64 {
-        let spare = if self.has_root || self.bytes > 0 { SPARE } else { 0 };
-        u64::try_from((self.bytes + spare).max(0)).unwrap_or(u64::MAX)
+        let needed = match self.has_root {
+            true => (self.bytes + SPARE).max(MARK),
+            false if self.bytes > 0 => self.bytes + SPARE,
+            false => 0,
+        };
+        u64::try_from(needed).unwrap_or(u64::MAX)
     }
 }
 
@@ -152,7 +159,7 @@ mod tests {
         assert_eq!(needed(true, 0), spare);
         assert_eq!(needed(true, 5), spare + 5);
         assert_eq!(needed(true, -5), spare - 5);
-        assert_eq!(needed(true, -2 * SPARE), 0);
+        assert_eq!(needed(true, -2 * SPARE), 1 << 20);
         assert_eq!(needed(false, 5), spare + 5);
         assert_eq!((needed(false, 0), needed(false, -5)), (0, 0));
     }

@@ -2,12 +2,7 @@
 
 use std::process::Command;
 
-use engine::{
-    Error,
-    archive::push,
-    backup::Wanted,
-    repo::{self, wal::contiguous_end},
-};
+use engine::{Error, archive::push, backup::Wanted, repo::wal::contiguous_end};
 use pgformat::Major;
 use testkit::clusters::TestCluster;
 
@@ -80,9 +75,10 @@ async fn a_server_that_lost_its_last_writes_is_told_from_what_it_was() {
     assert!(position(&scene).await < end);
     assert_eq!(stored_to(&scene, begun).await, end);
     let refused = scene.take(|options| options.wanted = Wanted::Incremental).await;
-    let Err(Error::Repository(repo::Error::TwoServers { what })) = refused else {
+    let Err(Error::Conflict { code, what, .. }) = refused else {
         panic!("{refused:?}")
     };
+    assert_eq!(code, "two-servers");
     assert!(what.contains("follows on one at"), "{what}");
     // None of its WAL goes on where that of the other ends.
     assert_eq!(stored_to(&scene, begun).await, end);

@@ -36,13 +36,14 @@ async fn what_is_damaged_stays_so_until_who_began_since_has_opened_it() {
     let id = &full.backup.id;
     let damaged = packs(&scene, id).remove(0);
     flip(&damaged, |_| 300);
-    let (long_at_it, opened) = (scene.world.open().await, scene.world.open().await);
-    refusal(&scene, &opened, id).await;
+    refusal(&scene, &scene.world.open().await, id).await;
+    let long_at_it = scene.world.open().await;
+    refusal(&scene, &scene.world.open().await, id).await;
     let alerts = [alert_of(&name(&scene, &damaged))];
     assert_eq!(scene.alerts().await, alerts);
     flip(&damaged, |_| 300);
 
-    // It may have read the pack before it was damaged.
+    // It may have read the pack before it was met damaged once more.
     let passed = verified_by(&scene, &long_at_it, id, Level::Pages).await;
     assert_eq!((passed, scene.alerts().await), (Outcome::Passed, alerts.to_vec()));
     // It has the bytes that were stored; nobody asked whether they open.
@@ -97,27 +98,43 @@ async fn no_backup_is_built_on_a_folder_of_which_something_was_found_damaged() {
     scene.stop_receiving().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_in_a_lost_session_is_not_built_on() {
+/// A child of what was written in a session that is lost, that session's file while it is aside, and who was told of what.
+async fn with_a_lost_session(by_its_child: bool) {
     let mut scene = small(true, &[]).await;
     let full = scene.take(|options| options.jobs = 1).await.unwrap();
     change(&scene, 1).await;
     let (child, _) = scene.by_wal(0, "child").await;
-    let session = session(&scene, &full.backup.id).await;
+    let (session, id) = (session(&scene, &full.backup.id).await, &full.backup.id);
     let aside = session.with_extension("aside");
     std::fs::rename(&session, &aside).unwrap();
     let opened = scene.world.open().await;
-    let refused = refusal(&scene, &opened, &child.backup.id).await;
+    let (refused, met, whole) = match by_its_child {
+        true => {
+            let refused = refusal(&scene, &opened, &child.backup.id).await;
+            (refused, name(&scene, &packs(&scene, id)[0]), &child.backup.id)
+        }
+        false => {
+            let refused = refused_by_its_plan(&scene, &opened, id).await;
+            (refused, format!("backups/{id}/manifest"), id)
+        }
+    };
     assert!(refused.contains("is missing from the repository"), "{refused}");
-    let pack = name(&scene, &packs(&scene, &full.backup.id)[0]);
-    assert_eq!(scene.alerts().await, [alert_of(&pack)]);
+    assert_eq!(scene.alerts().await, [alert_of(&met)]);
     let anew = taken(&scene).await;
-    assert!(anew.full_because.is_some(), "{:?}", anew.increment);
+    let why = anew.full_because.clone().unwrap();
+    let expected = format!("{} is not built on: {met} was found damaged", child.backup.id);
+    assert!(why.starts_with(&expected), "{why}");
 
     std::fs::rename(&aside, &session).unwrap();
-    assert_eq!(verified(&scene, &child.backup.id).await, Outcome::Passed);
+    assert_eq!(verified(&scene, whole).await, Outcome::Passed);
     assert_eq!(scene.alerts().await, Vec::<String>::new());
     scene.stop_receiving().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_in_a_lost_session_is_not_built_on() {
+    with_a_lost_session(true).await;
+    with_a_lost_session(false).await;
 }
 
 /// It was begun before, and so built on what was there.

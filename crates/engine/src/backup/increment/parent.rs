@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pgformat::segment::SegmentSize;
 use repo::{
     manifest::{Facts, Manifest},
     wal::contiguous_end,
@@ -113,7 +112,7 @@ pub(in crate::backup) async fn changes(
     if parent.totals.page_errors > 0 {
         return Ok(Err("the backup before it holds damaged pages".into()));
     }
-    let pieces = match wal_between(context, opened, parent, facts.wal_segment_size, begun).await? {
+    let pieces = match wal_between(context, opened, parent, begun).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
@@ -128,7 +127,6 @@ async fn wal_between(
     context: &Context,
     opened: &Opened,
     parent: &Facts,
-    segment_size: SegmentSize,
     begun: &Started,
 ) -> Result<Result<(Timelines, Vec<Piece>), String>> {
     let clock = &context.runtime.clock;
@@ -170,7 +168,7 @@ async fn wal_between(
             return Ok(Err(what));
         }
         let end = path.end().max(start.lsn.0);
-        let needed = segment_size.empty_from(begun.start).0;
+        let needed = no_record_from(begun.start.0, timelines.segment_size());
         if end >= needed {
             return Ok(Ok((timelines, path.until(needed))));
         }
@@ -194,4 +192,12 @@ async fn wal_between(
         }
         is_waited = true;
     }
+}
+
+/// From where on no record lies before `start`: at the beginning of a segment is only its page's header
+/// (`SizeOfXLogLongPHD`, `access/xlog_internal.h`).
+fn no_record_from(start: u64, segment_size: u64) -> u64 {
+    const HEADER: u64 = 40;
+    let within = start % segment_size;
+    if within <= HEADER { start - within } else { start }
 }
