@@ -1,6 +1,6 @@
 //! Objects of backups that somebody found damaged or missing, as the ledger remembers them.
 //!
-//! A backup that is taken now has no use for an object that was lost; those that are here still do. So it is told once, and
+//! A backup that is taken now has no use for an object that was lost; those that are here still do. So there is one alert, and it
 //! stands until a verification has opened the object again or no backup needs it any more.
 
 use repo::{
@@ -51,10 +51,10 @@ fn standing(state: &State) -> impl Iterator<Item = (&str, u64)> {
     alerts.filter_map(|(alert, raised)| Some((alert.strip_prefix(ALERT)?, raised)))
 }
 
-/// What speaks against that backup: an object of a backup whose objects it uses, which somebody found damaged or missing and nobody has
-/// read whole since. It may not need that very one; but where the key that a backup was written with is lost, all of it is noise,
-/// and who opens one object is told of that alone. Of a damaged key nobody knows whose it was: every backup that was begun when it was
-/// found may be written in it, may be built on one that is, or may need WAL that is.
+/// What speaks against that backup: an object of a backup whose objects it uses, which somebody found damaged or missing and
+/// nobody has read whole since. It may not need that very one; but where the key that a backup was written with is lost, all of
+/// it is noise, and who opens one object is told of that alone. Of a damaged key nobody knows whose it was: every backup that was
+/// begun when it was found may be written in it, may be built on one that is, or may need WAL that is.
 pub(crate) fn known<'s>(state: &'s State, manifest: &Manifest) -> Option<&'s str> {
     let begun = alert::begun(state, manifest.facts.backup.as_str());
     let speaks = |name: &str, raised: u64| match parts(name) {

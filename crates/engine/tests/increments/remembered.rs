@@ -98,7 +98,7 @@ async fn no_backup_is_built_on_a_folder_of_which_something_was_found_damaged() {
     scene.stop_receiving().await;
 }
 
-/// A child of what was written in a session that is lost, that session's file while it is aside, and who was told of what.
+/// Whoever is told first, of a pack by the child's restore or of a manifest by the parent's plan: neither of both is built on.
 async fn with_a_lost_session(by_its_child: bool) {
     let mut scene = small(true, &[]).await;
     let full = scene.take(|options| options.jobs = 1).await.unwrap();
