@@ -29,7 +29,7 @@ use testkit::{
     sim::Random,
 };
 
-use chosen::{kills, random};
+use chosen::{Window, kills, random};
 
 const ACCOUNTS: i32 = 2000;
 /// How long a server may take to notice that a client is gone.
@@ -95,17 +95,16 @@ impl World {
         self.command(repository, words).output().unwrap()
     }
 
-    /// Kills what was started at a moment that is drawn uniformly from `within`.
-    async fn killed(&mut self, mut command: Command, within: Duration) -> Ended {
-        let micros = self.random.below(within.as_micros() as u64);
+    /// Kills what was started at a moment of `window`.
+    async fn killed(&mut self, mut command: Command, window: &mut Window) -> Ended {
+        let moment = window.moment(&mut self.random);
         let mut child: Child = command.spawn().unwrap();
-        tokio::time::sleep(Duration::from_micros(micros)).await;
+        tokio::time::sleep(moment).await;
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
-        match output.status.code() {
-            Some(_) => Ended::Done(output),
-            None => Ended::Killed,
-        }
+        let in_time = output.status.code().is_none();
+        window.learn(moment, in_time);
+        if in_time { Ended::Killed } else { Ended::Done(output) }
     }
 
     /// The ids of the backups that are listed.
@@ -153,24 +152,26 @@ fn measured(mut command: Command) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_killed_at_any_moment_is_finished_by_the_next() {
     let mut world = World::new().await;
-    let whole = measured(world.init("measured"));
-    let count = kills().div_ceil(4);
-    let mut killed = 0;
-    for number in 0..count {
-        let repository = format!("repository-{number}");
+    let mut window = Window::new(measured(world.init("measured")));
+    let wanted = kills().div_ceil(4);
+    let (mut tried, mut killed) = (0, 0);
+    while killed < wanted {
+        assert!(tried < 20 * wanted, "only {killed} of {tried} inits were killed in time");
+        let repository = format!("repository-{tried}");
         let command = world.init(&repository);
-        if matches!(world.killed(command, whole).await, Ended::Killed) {
-            killed += 1;
+        match world.killed(command, &mut window).await {
+            Ended::Done(output) => succeeded(&output),
+            Ended::Killed => killed += 1,
         }
         succeeded(&world.init(&repository).output().unwrap());
         assert_eq!(world.listed(&repository), Vec::<String>::new(), "{repository}");
-        if number == 0 {
+        if tried == 0 {
             succeeded(&world.run(&repository, &["backup"]));
             assert_eq!(world.listed(&repository).len(), 1, "{repository}");
         }
+        tried += 1;
     }
-    println!("{killed} of {count} inits were killed within {whole:?}");
-    assert!(killed >= count / 4, "hardly any init was killed in time");
+    println!("{killed} of {tried} inits were killed within {window}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +183,7 @@ async fn a_backup_killed_at_any_moment_is_not_listed_and_leaves_the_server_alone
     succeeded(&world.init("repository").output().unwrap());
     // The quicker of two: deaths that come too late tell nothing.
     let whole = measured(world.command("repository", &["backup"]));
-    let whole = whole.min(measured(world.command("repository", &["backup"])));
+    let mut window = Window::new(whole.min(measured(world.command("repository", &["backup"]))));
     let mut complete = world.listed("repository").len();
     assert_eq!(complete, 2);
 
@@ -190,7 +191,7 @@ async fn a_backup_killed_at_any_moment_is_not_listed_and_leaves_the_server_alone
     let mut killed = 0;
     for number in 0..count {
         let command = world.command("repository", &["backup"]);
-        let ended = world.killed(command, whole).await;
+        let ended = world.killed(command, &mut window).await;
         let listed = world.listed("repository").len();
         match ended {
             Ended::Done(output) => {
@@ -209,7 +210,7 @@ async fn a_backup_killed_at_any_moment_is_not_listed_and_leaves_the_server_alone
         complete = listed;
         world.server_is_left_alone().await;
     }
-    println!("{killed} of {count} backups were killed within {whole:?}; {complete} are listed");
+    println!("{killed} of {count} backups were killed within {window}; {complete} are listed");
     assert!(killed >= count / 4, "hardly any backup was killed in time");
     load.stop().await;
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::FileExt, path::Path};
 
-use super::{ACCOUNTS, Ended, Major, PathBuf, TestCluster, World, bank, kills, measured, row_digests, succeeded};
+use super::{
+    ACCOUNTS, Ended, Major, PathBuf, TestCluster, Window, World, bank, kills, measured, row_digests, succeeded,
+};
 
 const MARK: &str = "lastgood-restore-unfinished";
 
@@ -61,27 +63,27 @@ async fn a_delta_restore_killed_at_any_moment_opens_to_nobody_and_is_finished_by
     let into = to.to_str().unwrap();
     let full = ["restore", "--to", into, "--yes"];
     let delta = ["restore", "--to", into, "--delta", "--yes"];
-    let whole_full = measured(world.command("repository", &full));
+    let mut window_of_full = Window::new(measured(world.command("repository", &full)));
     let expected = contents(&to);
     disturb(&to, 0);
     // The quicker of two: deaths that come too late tell nothing.
     let whole = measured(world.command("repository", &delta));
     disturb(&to, 0);
-    let whole = whole.min(measured(world.command("repository", &delta)));
+    let mut window = Window::new(whole.min(measured(world.command("repository", &delta))));
     assert_equal(&contents(&to), &expected, "without a kill");
 
     let (mut killed, mut resumed) = (0, 0);
     for number in 0..kills() {
         // Now and then it is a full restore that dies; what it leaves is gone on with all the same.
-        let command = if number % 4 == 3 {
+        let (command, window) = if number % 4 == 3 {
             fs::remove_dir_all(&to).unwrap();
-            (world.command("repository", &full), whole_full)
+            (world.command("repository", &full), &mut window_of_full)
         } else {
             disturb(&to, number);
-            (world.command("repository", &delta), whole)
+            (world.command("repository", &delta), &mut window)
         };
         let before = if to.exists() { contents(&to) } else { BTreeMap::new() };
-        match world.killed(command.0, command.1).await {
+        match world.killed(command, window).await {
             Ended::Done(output) => succeeded(&output),
             Ended::Killed => {
                 killed += 1;
@@ -99,7 +101,7 @@ async fn a_delta_restore_killed_at_any_moment_opens_to_nobody_and_is_finished_by
         assert_equal(&contents(&to), &expected, &format!("kill {number}"));
     }
     println!(
-        "{killed} of {} restores were killed within {whole:?}, {resumed} in their middle",
+        "{killed} of {} restores were killed within {window}, {resumed} in their middle",
         kills()
     );
     assert!(resumed >= kills().div_ceil(20), "hardly any restore was killed in time");

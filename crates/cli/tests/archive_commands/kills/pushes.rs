@@ -1,18 +1,19 @@
 //! `wal push` killed: what a server no longer asks for is here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::pgformat::Major;
 
 use super::{random, share};
+use crate::chosen::Window;
 use crate::world::{KEEP, World, code, marked, segment, stderr, switch, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_missing() {
     let (kills, mut killed) = (share(6), 0);
     let mut random = random();
-    let mut whole = Duration::from_millis(150);
-    // The first world tells how long a push takes here: no kill may have come in time.
+    // How long a push takes here is found out by killing it too late.
+    let mut window = Window::new(Duration::from_millis(300));
     for _ in 0..kills + 3 {
         if killed >= kills {
             break;
@@ -31,9 +32,12 @@ async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_m
                 .command(server.data_dir(), &["wal", "push", &path, "shop"])
                 .spawn()
                 .unwrap();
-            tokio::time::sleep(Duration::from_micros(random.below(whole.as_micros() as u64))).await;
+            let moment = window.moment(&mut random);
+            tokio::time::sleep(moment).await;
             child.kill().unwrap();
-            killed += u64::from(child.wait().unwrap().code().is_none());
+            let in_time = child.wait().unwrap().code().is_none();
+            window.learn(moment, in_time);
+            killed += u64::from(in_time);
             // Whatever the server would no longer ask for is here.
             for done in all.iter().filter(|name| !marked(&server, ".ready").contains(name)) {
                 let (code, got, said) = world.get(&server, done, &[]);
@@ -41,12 +45,8 @@ async fn what_a_killed_push_left_is_finished_by_the_next_and_nothing_marked_is_m
                 assert!(got.unwrap() == segment(&server, done));
             }
         }
-        let began = Instant::now();
         let last = world.push(&server, &format!("pg_wal/{}", all[0]));
         assert_eq!(code(&last), 0, "{}", stderr(&last));
-        whole = began
-            .elapsed()
-            .clamp(Duration::from_millis(30), Duration::from_millis(300));
         for name in &all {
             assert!(
                 world.get(&server, name, &[]).1.unwrap() == segment(&server, name),
