@@ -156,7 +156,10 @@ async fn an_init_killed_at_any_moment_is_finished_by_the_next() {
     let wanted = kills().div_ceil(4);
     let (mut tried, mut killed) = (0, 0);
     while killed < wanted {
-        assert!(tried < 20 * wanted, "only {killed} of {tried} inits were killed in time");
+        assert!(
+            tried < 20 * wanted,
+            "only {killed} of {tried} inits were killed in time"
+        );
         let repository = format!("repository-{tried}");
         let command = world.init(&repository);
         match world.killed(command, &mut window).await {

@@ -88,7 +88,8 @@ fn users<'s>(state: &'s State, name: &str) -> Vec<&'s str> {
 }
 
 /// Raises an alert about the object of that name, which stands in the way for the reason `what`; again, if one does: who reads
-/// it just now and finds it whole may have read it before.
+/// it just now and finds it whole may have read it before. That of a session is raised once: whoever clears it reads the key
+/// then, and what was begun since is not in doubt.
 ///
 /// # Errors
 /// As [`Opened::append`].
@@ -102,7 +103,10 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     let text = format!(
         "{what}.{whose} Copy it back from another copy of the repository if there is one; `lastgood verify BACKUP` tells of each whether it can be restored."
     );
-    alert::renew(opened, &alert, Severity::Critical, text).await
+    match is_session(name) {
+        true => alert::raise(opened, &alert, Severity::Critical, text).await,
+        false => alert::renew(opened, &alert, Severity::Critical, text).await,
+    }
 }
 
 /// Remembers what a reader of a backup met, if it is that something of one is damaged or missing. Who may only read cannot,

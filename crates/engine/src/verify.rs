@@ -104,10 +104,12 @@ pub async fn run(context: &Context, opened: &Opened, request: &Request) -> Resul
             found,
         })
         .await?;
+    // Each is tried: neither needs the other.
+    let unsound = unsound::clear(opened, &backup, level, outcome).await;
     if outcome == Outcome::Passed {
         damage::clear(opened, &backup, level, before).await?;
     }
-    unsound::clear(opened, &backup, level, outcome).await?;
+    unsound?;
     let Findings {
         checked,
         found,

@@ -32,7 +32,7 @@ use crate::{
 
 use super::walk::tablespace_made;
 use ending::Passed;
-use tie::Tie;
+use tie::{Tie, last_before};
 
 /// A run is sealed when this much has come together: enough to compress well, little enough to wait in memory.
 const RUN_BYTES: usize = 4 << 20;
@@ -102,8 +102,8 @@ pub(super) struct Keeper {
     received: Lsn,
     /// Whether what lies before the backup's start is durable: who looks for changes waits for that.
     is_begun: bool,
-    /// What the first record has to follow on, until it came. Before that nothing is stored, as long as it fits into memory.
-    tie: Option<Tie>,
+    /// While it is open nothing is stored, as long as it fits into memory.
+    tie: Tie,
     end_record: Option<Lsn>,
     /// What was passed of a standby's WAL.
     passed: Option<Passed>,
@@ -142,7 +142,7 @@ impl Keeper {
             expected: Expected::default(),
             received: from,
             is_begun: from >= stretch_start,
-            tie: None,
+            tie: Tie::of(&stretch)?,
             end_record: None,
             passed: (stretch.of == Of::Standby).then(Passed::default),
             kept,
@@ -152,8 +152,7 @@ impl Keeper {
     /// Runs until everything before the position that comes through `stop` is durable.
     pub(super) async fn run(mut self, stop: async_channel::Receiver<End>) -> Result<Kept> {
         let clock = self.context.runtime.clock.clone();
-        let tie = Tie::to(&self.repository, &self.stream, &self.stretch);
-        self.tie = beside_heartbeats(&*clock, &mut *self.feed, tie).await??;
+        self.tie_to_stored().await?;
         let mut end = None;
         // Only what brings us nearer to the end renews it: a server that sends keepalives for ever does not.
         let mut advanced = (self.received, clock.monotonic());
@@ -163,6 +162,10 @@ impl Keeper {
                 && self.has_all(end)
             {
                 self.seal().await?;
+                // What came late may have been waited for, and used.
+                if self.tie.is_loose() {
+                    self.tie_to_stored().await?;
+                }
                 return self.ended(end).await;
             }
             if self.received > advanced.0 || end.is_none() {
@@ -189,6 +192,13 @@ impl Keeper {
                 self.take(event, end).await?;
             }
         }
+    }
+
+    async fn tie_to_stored(&mut self) -> Result<()> {
+        let clock = &*self.context.runtime.clock;
+        let last = last_before(&self.repository, self.stream, self.stretch);
+        let last = beside_heartbeats(clock, &mut *self.feed, last).await??;
+        self.tie.stored(last)
     }
 
     /// Whether everything that the backup needs has come.
@@ -233,11 +243,7 @@ impl Keeper {
                         self.received
                     )));
                 }
-                if let Some(tie) = &mut self.tie
-                    && tie.feed(&bytes)?
-                {
-                    self.tie = None;
-                }
+                self.tie.feed(&bytes)?;
                 self.walk(start, &bytes, end)?;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
@@ -256,7 +262,7 @@ impl Keeper {
                     self.received = self.received.saturating_add(now.len() as u64);
                     rest = later;
                     let part_full = self.stream.done_start(self.received.0) == self.received.0;
-                    let begins = !self.is_begun && self.received >= self.stretch.start && self.tie.is_none();
+                    let begins = !self.is_begun && self.received >= self.stretch.start && !self.tie.is_open();
                     if part_full || begins || self.open.len() >= RUN_BYTES {
                         self.is_begun |= begins;
                         self.seal().await?;

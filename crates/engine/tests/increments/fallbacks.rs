@@ -4,7 +4,7 @@ use std::process::Command;
 
 use engine::{Error, backup::Wanted};
 use pgformat::Major;
-use testkit::clusters::give_to_server_user;
+use testkit::clusters::{Options, give_to_server_user};
 
 use crate::{
     act::{sql, write_wal},
@@ -14,7 +14,11 @@ use crate::{
 
 /// Rows enough that something is kept, and few enough that it takes no time.
 pub(crate) async fn small(checksums: bool, lines: &[&str]) -> Scene {
-    let scene = Scene::begin(Major::V15, options(checksums, lines)).await;
+    small_on(options(checksums, lines)).await
+}
+
+pub(crate) async fn small_on(options: Options) -> Scene {
+    let scene = Scene::begin(Major::V15, options).await;
     sql(
         &scene.cluster,
         "CREATE TABLE public.bulk AS SELECT i AS id, repeat(md5(i::text), 30) AS filler FROM generate_series(1, 8000) AS i",

@@ -163,6 +163,12 @@ async fn a_backup_that_was_under_way_when_a_session_was_found_damaged_is_not_bui
     let why = anew.full_because.clone().unwrap();
     let expected = format!("{} is not built on: sessions/", child.backup.id);
     assert!(why.starts_with(&expected), "{why}");
+    // Whoever meets the same key again says nothing of what was begun since.
+    refused_by_its_plan(&scene, &opened, &full.backup.id).await;
+    change(&scene, 2).await;
+    let (next, _) = scene.by_wal(0, "on the new one").await;
+    let parent = scene.manifest(&next.backup.id).await.facts.parent.unwrap();
+    assert_eq!(parent.to_string(), anew.backup.id);
     scene.stop_receiving().await;
 }
 

@@ -7,94 +7,148 @@
 use pgformat::{Lsn, wal::Walker};
 use repo::{
     Repository,
-    wal::{Assembly, Finish, Indexed, WalStream, index::Summary},
+    wal::{Assembly, Finish, Indexed, WalStream},
 };
 
 use crate::{Error, Result, archive::Indexer};
 
 use super::{Stretch, odd_wal};
 
-/// What the first record of the backup's first segment has to follow on.
+/// The first record of the backup's first segment, and what it has to follow on.
 pub(super) struct Tie {
+    /// Looks for that record, until it came.
+    walker: Option<Walker>,
+    /// Where it begins, and the one before it, as it says. None if one lies across the segment's beginning: that is passed over,
+    /// and so is what does not read as WAL, which is the business of others.
+    first: Option<(Lsn, Lsn)>,
     /// Where the last record begins of what is stored before that segment.
-    last: Lsn,
-    walker: Walker,
+    last: Option<Lsn>,
 }
 
 impl Tie {
-    /// To what is stored before the segment in which `stretch` begins; `None` if that is not known to its end, or nothing is.
-    pub(super) async fn to(repository: &Repository, stream: &WalStream, stretch: &Stretch) -> Result<Option<Tie>> {
-        let first = stretch.from();
-        let segment = first.0.checked_sub(stream.segment_size());
-        let mut from = first.0;
-        while Some(from) > segment {
-            let part = stream.done_start(from - 1);
-            let summary = match summary(repository, stream, stretch, part, from).await {
-                // Then nobody takes a page unread for what is stored there.
-                Err(Error::Repository(repo::Error::Damaged { .. } | repo::Error::Missing { .. })) => return Ok(None),
-                summary => summary?,
-            };
-            match summary.last {
-                _ if summary.broken.is_some() => return Ok(None),
-                Some(last) => {
-                    let walker = Walker::new(stretch.geometry()?, first).map_err(odd_wal)?;
-                    let walker = walker.of_major(stretch.major).of_system(stretch.generation);
-                    let last = Lsn(last.0);
-                    return Ok(Some(Tie { last, walker }));
-                }
-                // Behind a switch the rest of a segment is empty.
-                None if summary.joined => from = part,
-                None => return Ok(None),
-            }
-        }
-        Ok(None)
+    pub(super) fn of(stretch: &Stretch) -> Result<Tie> {
+        let walker = Walker::new(stretch.geometry()?, stretch.from()).map_err(odd_wal)?;
+        let walker = walker.of_major(stretch.major).of_system(stretch.generation);
+        Ok(Tie {
+            walker: Some(walker),
+            first: None,
+            last: None,
+        })
     }
 
-    /// Looks at what the server sends, from the segment's start on; whether there is no more to look at.
-    ///
-    /// Two servers whose records had the same sizes to the end are not told apart by that. A record that lies across is passed
-    /// over, and so is what does not read as WAL: that is the business of others.
+    /// Whether there is something to follow on, and the first record still has to come.
+    pub(super) fn is_open(&self) -> bool {
+        self.last.is_some() && self.walker.is_some()
+    }
+
+    /// Whether what is stored was not known to its end, and may be now.
+    pub(super) fn is_loose(&self) -> bool {
+        self.last.is_none() && self.first.is_some()
+    }
+
+    /// What is stored before the segment: see [`last_before`].
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the first record follows on another one.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
+    /// [`Error::Conflict`] if the first record came, and follows on another one.
+    pub(super) fn stored(&mut self, last: Option<Lsn>) -> Result<()> {
+        self.last = last;
+        self.judge()
+    }
+
+    /// Looks at what the server sends, from the segment's start on.
+    ///
+    /// # Errors
+    /// As [`Tie::stored`].
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(walker) = &mut self.walker else {
+            return Ok(());
+        };
         let mut first = None;
-        let fed = self.walker.feed(bytes, |record| {
+        let fed = walker.feed(bytes, |record| {
             first.get_or_insert((record.lsn, record.prev));
         });
-        let Some((lsn, prev)) = first else {
-            return Ok(fed.is_err());
+        if first.is_some() && walker.leading().is_empty() {
+            self.first = first;
+        }
+        if first.is_some() || fed.is_err() {
+            self.walker = None;
+        }
+        self.judge()
+    }
+
+    /// Two servers whose records had the same sizes to the segment's end are not told apart by that.
+    fn judge(&self) -> Result<()> {
+        let (Some((lsn, prev)), Some(last)) = (self.first, self.last) else {
+            return Ok(());
         };
-        if prev == self.last || !self.walker.leading().is_empty() {
-            return Ok(true);
+        if prev == last {
+            return Ok(());
         }
         Err(Error::Conflict {
             code: "two-servers",
             what: format!(
-                "two servers claim one identity: the record at {lsn} follows on one at {prev}, and the last that is stored before it begins at {}",
-                self.last
+                "two servers claim one identity: the record at {lsn} follows on one at {prev}, and the last that is stored before it begins at {last}"
             ),
             hint: "Look which server is right. If it is this one, and lost its last writes, take the backup again: it reads every page, and what is stored stays as it is. If it is a clone, stop it, or protect it under another name with `lastgood init`.".into(),
         })
     }
 }
 
-/// Of what is stored from `part` to `from`, finished or not.
-async fn summary(
-    repository: &Repository,
-    stream: &WalStream,
-    stretch: &Stretch,
-    part: u64,
-    from: u64,
-) -> Result<Summary> {
-    if let Some(indexed) = Indexed::open(repository, stream, part).await? {
-        return Ok(indexed.summary().await?);
+/// Where the last record begins of what is stored before the segment in which `stretch` begins; `None` if that is not known to
+/// its end, or nothing is.
+pub(super) async fn last_before(repository: &Repository, stream: WalStream, stretch: Stretch) -> Result<Option<Lsn>> {
+    let last = match by_indexes(repository, stream, &stretch).await {
+        Ok(None) => by_bytes(repository, stream, &stretch).await,
+        last => last,
+    };
+    match last {
+        // Then nobody takes a page unread for what is stored there.
+        Err(Error::Repository(repo::Error::Damaged { .. } | repo::Error::Missing { .. })) => Ok(None),
+        last => last,
     }
-    let indexer = Indexer::new(stretch.geometry()?, stretch.generation, part)?;
-    let mut indexer = indexer.of_major(stretch.major);
-    let mut wal = Assembly::new(repository, *stream, part, from);
-    while let Some(run) = wal.next().await? {
-        indexer.feed(&run.bytes);
+}
+
+/// By the indexes of the segment before, the last first; behind a switch the rest of a segment is empty.
+async fn by_indexes(repository: &Repository, stream: WalStream, stretch: &Stretch) -> Result<Option<Lsn>> {
+    let mut from = stretch.from().0;
+    let segment = from.saturating_sub(stream.segment_size());
+    while from > segment {
+        from = stream.done_start(from - 1);
+        let Some(indexed) = Indexed::open(repository, &stream, from).await? else {
+            return Ok(None);
+        };
+        let summary = indexed.summary().await?;
+        if !summary.joined || summary.broken.is_some() {
+            return Ok(None);
+        }
+        if let Some(last) = summary.last {
+            return Ok(Some(Lsn(last.0)));
+        }
     }
-    Ok(indexer.index().summary)
+    Ok(None)
+}
+
+/// By the bytes, as whoever looks for changed pages reads them where there is no index of use: from further and further back, for
+/// a record may be longer than a stretch, and only who saw a switch knows that the zeroes behind it are no damage.
+async fn by_bytes(repository: &Repository, stream: WalStream, stretch: &Stretch) -> Result<Option<Lsn>> {
+    let (first, segment) = (stretch.from().0, stream.segment_size());
+    let mut back = first - stream.done_start(first.saturating_sub(1));
+    while back > 0 && back <= first {
+        let start = first - back;
+        let indexer = Indexer::new(stretch.geometry()?, stretch.generation, start)?;
+        let mut indexer = indexer.of_major(stretch.major);
+        let mut wal = Assembly::new(repository, stream, start, first);
+        while let Some(run) = wal.next().await? {
+            indexer.feed(&run.bytes);
+        }
+        let summary = indexer.index().summary;
+        match summary.last {
+            Some(last) if summary.broken.is_none() => return Ok(Some(Lsn(last.0))),
+            // A segment's start needs nothing that lies before it, to be read.
+            _ if summary.broken.is_some() && back >= segment => return Ok(None),
+            _ if back < segment => back = (back * 4).min(segment),
+            _ => back *= 4,
+        }
+    }
+    Ok(None)
 }

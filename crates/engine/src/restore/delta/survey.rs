@@ -201,8 +201,14 @@ impl Found<'_> {
         } else {
             0
         };
-        // A segment of WAL made ahead may hold less than its length.
-        let freed = bytes.min(metadata.blocks() * 512);
+        // A segment of WAL made ahead may hold less than its length. Other files go by their length, as those that come do: where
+        // the file system compresses, both take less.
+        let is_wal = number == 0 && here.path.starts_with(b"pg_wal/");
+        let freed = if is_wal {
+            bytes.min(metadata.blocks() * 512)
+        } else {
+            bytes
+        };
         self.grow(side, &place, -i128::from(freed))?;
         let shown = if number == 0 {
             below(Path::new(""), &here.path)
@@ -211,7 +217,7 @@ impl Found<'_> {
         };
         if number == 0 && self.rewritten.contains(&*here.path) {
             self.survey.ours.push(shown);
-        } else if number == 0 && here.path.starts_with(b"pg_wal/") {
+        } else if is_wal {
             self.survey.wal_bytes += bytes;
             self.survey.wal.push(shown);
         } else {
