@@ -22,10 +22,7 @@ pub(crate) fn begun(state: &State, backup: &str) -> u64 {
 /// # Errors
 /// As [`Opened::append`].
 pub(crate) async fn raise(opened: &Opened, alert: &str, severity: Severity, text: String) -> Result<()> {
-    if stands(opened, alert).await {
-        return Ok(());
-    }
-    renew(opened, alert, severity, text).await
+    raise_unless(opened, alert, severity, text, |_, _| true).await
 }
 
 /// Raises an alert, again if it stands already: what was known when it was raised before says nothing of what was found
@@ -34,9 +31,32 @@ pub(crate) async fn raise(opened: &Opened, alert: &str, severity: Severity, text
 /// # Errors
 /// As [`Opened::append`].
 pub(crate) async fn renew(opened: &Opened, alert: &str, severity: Severity, text: String) -> Result<()> {
-    let alert = alert.to_owned();
-    let entry = Entry::AlertRaised { alert, severity, text };
-    opened.append(entry).await.map(drop)
+    raise_unless(opened, alert, severity, text, |_, _| false).await
+}
+
+/// Raises an alert, unless it stands and the entry that raised it last `says` enough, in the ledger as it is now, not as it was
+/// read before. A session has been begun.
+///
+/// # Errors
+/// As [`Opened::append`].
+pub(crate) async fn raise_unless(
+    opened: &Opened,
+    alert: &str,
+    severity: Severity,
+    text: String,
+    says: impl Fn(&State, u64) -> bool + Send + Sync,
+) -> Result<()> {
+    let is_due = |state: &State| {
+        let mut standing = state.alerts();
+        !standing.any(|(known, raised)| known == alert && says(state, raised))
+    };
+    let name = alert.to_owned();
+    let entry = Entry::AlertRaised {
+        alert: name,
+        severity,
+        text,
+    };
+    opened.append_if(entry, is_due).await.map(drop)
 }
 
 /// Clears an alert, if it stands and was raised last by the entry `until` or one before it: of what came later, who has seen

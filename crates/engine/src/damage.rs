@@ -88,12 +88,12 @@ fn users<'s>(state: &'s State, name: &str) -> Vec<&'s str> {
 }
 
 /// Raises an alert about the object of that name, which stands in the way for the reason `what`; again, if one does: who reads
-/// it just now and finds it whole may have read it before. That of a session is raised once: whoever clears it reads the key
-/// then, and what was begun since is not in doubt.
+/// it just now and finds it whole may have read it before. That of a session speaks against what was begun before, so it
+/// is raised again only where it was met of a backup, `of`, that was begun since: somebody may have gone on to write with that key.
 ///
 /// # Errors
 /// As [`Opened::append`].
-pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<()> {
+pub(crate) async fn remember(opened: &Opened, name: &str, what: &str, of: Option<&str>) -> Result<()> {
     let alert = format!("{ALERT}{name}");
     let users = opened.with_state(|state| users(state, name).join(", ")).await;
     let whose = match users.is_empty() {
@@ -103,15 +103,13 @@ pub(crate) async fn remember(opened: &Opened, name: &str, what: &str) -> Result<
     let text = format!(
         "{what}.{whose} Copy it back from another copy of the repository if there is one; `lastgood verify BACKUP` tells of each whether it can be restored."
     );
-    match is_session(name) {
-        true => alert::raise(opened, &alert, Severity::Critical, text).await,
-        false => alert::renew(opened, &alert, Severity::Critical, text).await,
-    }
+    let says = |state: &State, raised| is_session(name) && of.is_some_and(|of| alert::begun(state, of) < raised);
+    alert::raise_unless(opened, &alert, Severity::Critical, text, says).await
 }
 
-/// Remembers what a reader of a backup met, if it is that something of one is damaged or missing. Who may only read cannot,
+/// Remembers what a reader of a backup met, of which one if that is known, if it is that something of one is damaged or missing. Who may only read cannot,
 /// and is told of the damage all the same.
-pub(crate) async fn met(opened: &Opened, error: &Error) {
+pub(crate) async fn met(opened: &Opened, error: &Error, of: Option<&str>) {
     let Error::Repository(error) = error else {
         return;
     };
@@ -120,7 +118,7 @@ pub(crate) async fn met(opened: &Opened, error: &Error) {
     };
     // The damage itself is the error that is told.
     if opened.begin_session().await.is_ok() {
-        let _ = remember(opened, name, &error.to_string()).await;
+        let _ = remember(opened, name, &error.to_string(), of).await;
     }
 }
 

@@ -118,7 +118,7 @@ async fn give_up(
     let id = parent.facts.backup;
     let why = format!("{id} cannot be built on: {error}");
     if let Some(name) = damage::object_of(&error) {
-        damage::remember(opened, name, &error.to_string()).await?;
+        damage::remember(opened, name, &error.to_string(), Some(id.as_str())).await?;
     }
     if wanted == Wanted::Incremental {
         return Err(Error::Unproven {

@@ -73,6 +73,11 @@ impl Stretch {
     fn geometry(&self) -> Result<Geometry> {
         Geometry::new(self.segment_size, self.wal_block_size).map_err(odd_wal)
     }
+
+    fn walker(&self, from: Lsn) -> Result<Walker> {
+        let walker = Walker::new(self.geometry()?, from).map_err(odd_wal)?;
+        Ok(walker.of_major(self.major).of_system(self.generation))
+    }
 }
 
 /// What was kept.
@@ -118,8 +123,7 @@ impl Keeper {
         stretch: Stretch,
         feed: Box<dyn WalFeed>,
     ) -> Result<Keeper> {
-        let walker = Walker::new(stretch.geometry()?, stretch.start).map_err(odd_wal)?;
-        let walker = walker.of_major(stretch.major).of_system(stretch.generation);
+        let walker = stretch.walker(stretch.start)?;
         let from = stretch.from();
         let stretch_start = stretch.start;
         let kept = Kept {
@@ -196,7 +200,7 @@ impl Keeper {
 
     async fn tie_to_stored(&mut self) -> Result<()> {
         let clock = &*self.context.runtime.clock;
-        let last = last_before(&self.repository, self.stream, self.stretch);
+        let last = last_before(&self.context, &self.repository, self.stream, self.stretch);
         let last = beside_heartbeats(clock, &mut *self.feed, last).await??;
         self.tie.stored(last)
     }

@@ -187,7 +187,11 @@ fn around(target: &Target) -> Vec<String> {
 pub async fn plan(context: &Context, opened: &Opened, request: &Request) -> Result<Plan> {
     let planned = find_and_judge(context, opened, request).await;
     if let Err(error) = &planned {
-        remember(opened, error).await;
+        let of = match &request.at {
+            At::Backup(id) => Some(id.as_str()),
+            _ => None,
+        };
+        remember(opened, error, of).await;
     }
     planned
 }
@@ -224,7 +228,7 @@ async fn find_and_judge(context: &Context, opened: &Opened, request: &Request) -
             // Another backup may lead to the same moment.
             Err(Error::Repository(error)) if !error.is_transient() && backups.len() > 1 => {
                 let error = Error::from(error);
-                remember(opened, &error).await;
+                remember(opened, &error, Some(&target.backup)).await;
                 let what = format!("the backup {} is left aside: {error}", target.backup);
                 context.warn("backup-unreadable", what);
                 backups.retain(|backup| backup.id != target.backup);

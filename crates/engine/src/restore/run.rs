@@ -120,15 +120,15 @@ struct Written {
 async fn write(context: &Context, opened: &Opened, request: &Request, plan: &Plan) -> Result<Written> {
     let written = claim_and_fill(context, opened, request, plan).await;
     if let Err(error) = &written {
-        remember(opened, error).await;
+        remember(opened, error, Some(plan.facts().backup.as_str())).await;
     }
     written
 }
 
 /// A hole in the WAL, or a backup that nothing should be built on.
-pub(super) async fn remember(opened: &Opened, error: &Error) {
+pub(super) async fn remember(opened: &Opened, error: &Error, of: Option<&str>) {
     damaged::remember(opened, error).await;
-    damage::met(opened, error).await;
+    damage::met(opened, error, of).await;
 }
 
 /// The order matters: a mark that the work is unfinished comes first; the mark goes last.

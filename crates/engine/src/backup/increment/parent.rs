@@ -81,7 +81,7 @@ async fn judge(opened: &Opened, facts: &ServerFacts, backup: &Backup) -> Result<
         Ok(manifest) => manifest,
         Err(Error::Repository(error)) if !error.is_transient() => {
             let error = Error::from(error);
-            damage::met(opened, &error).await;
+            damage::met(opened, &error, Some(&backup.id)).await;
             return Ok(Err(error.to_string()));
         }
         Err(error) => return Err(error),

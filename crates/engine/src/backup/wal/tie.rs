@@ -7,12 +7,12 @@
 use pgformat::{Lsn, wal::Walker};
 use repo::{
     Repository,
-    wal::{Assembly, Finish, Indexed, WalStream},
+    wal::{Assembly, Indexed, WalStream},
 };
 
-use crate::{Error, Result, archive::Indexer};
+use crate::{Error, Result, event::Context};
 
-use super::{Stretch, odd_wal};
+use super::{Of, Stretch};
 
 /// The first record of the backup's first segment, and what it has to follow on.
 pub(super) struct Tie {
@@ -23,16 +23,16 @@ pub(super) struct Tie {
     first: Option<(Lsn, Lsn)>,
     /// Where the last record begins of what is stored before that segment.
     last: Option<Lsn>,
+    of: Of,
 }
 
 impl Tie {
     pub(super) fn of(stretch: &Stretch) -> Result<Tie> {
-        let walker = Walker::new(stretch.geometry()?, stretch.from()).map_err(odd_wal)?;
-        let walker = walker.of_major(stretch.major).of_system(stretch.generation);
         Ok(Tie {
-            walker: Some(walker),
+            walker: Some(stretch.walker(stretch.from())?),
             first: None,
             last: None,
+            of: stretch.of,
         })
     }
 
@@ -84,21 +84,33 @@ impl Tie {
         if prev == last {
             return Ok(());
         }
+        let again = match self.of {
+            Of::Primary => "take the backup again",
+            // Until its next restartpoint a standby's backups begin where this one did.
+            Of::Standby => "run CHECKPOINT on the primary and on it, then take the backup again",
+        };
         Err(Error::Conflict {
             code: "two-servers",
             what: format!(
                 "two servers claim one identity: the record at {lsn} follows on one at {prev}, and the last that is stored before it begins at {last}"
             ),
-            hint: "Look which server is right. If it is this one, and lost its last writes, take the backup again: it reads every page, and what is stored stays as it is. If it is a clone, stop it, or protect it under another name with `lastgood init`.".into(),
+            hint: format!(
+                "Look which server is right. If it is this one, and lost its last writes, {again}: it reads every page, and what is stored stays as it is. If it is a clone, stop it, or protect it under another name with `lastgood init`."
+            ),
         })
     }
 }
 
 /// Where the last record begins of what is stored before the segment in which `stretch` begins; `None` if that is not known to
 /// its end, or nothing is.
-pub(super) async fn last_before(repository: &Repository, stream: WalStream, stretch: Stretch) -> Result<Option<Lsn>> {
+pub(super) async fn last_before(
+    context: &Context,
+    repository: &Repository,
+    stream: WalStream,
+    stretch: Stretch,
+) -> Result<Option<Lsn>> {
     let last = match by_indexes(repository, stream, &stretch).await {
-        Ok(None) => by_bytes(repository, stream, &stretch).await,
+        Ok(None) => by_bytes(context, repository, stream, &stretch).await,
         last => last,
     };
     match last {
@@ -130,25 +142,35 @@ async fn by_indexes(repository: &Repository, stream: WalStream, stretch: &Stretc
 
 /// By the bytes, as whoever looks for changed pages reads them where there is no index of use: from further and further back, for
 /// a record may be longer than a stretch, and only who saw a switch knows that the zeroes behind it are no damage.
-async fn by_bytes(repository: &Repository, stream: WalStream, stretch: &Stretch) -> Result<Option<Lsn>> {
+async fn by_bytes(
+    context: &Context,
+    repository: &Repository,
+    stream: WalStream,
+    stretch: &Stretch,
+) -> Result<Option<Lsn>> {
     let (first, segment) = (stretch.from().0, stream.segment_size());
-    let mut back = first - stream.done_start(first.saturating_sub(1));
-    while back > 0 && back <= first {
-        let start = first - back;
-        let indexer = Indexer::new(stretch.geometry()?, stretch.generation, start)?;
-        let mut indexer = indexer.of_major(stretch.major);
-        let mut wal = Assembly::new(repository, stream, start, first);
-        while let Some(run) = wal.next().await? {
-            indexer.feed(&run.bytes);
+    let part = first - stream.done_start(first.saturating_sub(1));
+    // A switch may lie across the segment's beginning. What is longer still lies across the backup's, too.
+    let most = first.min(segment + part);
+    let mut back = part;
+    while back > 0 && back <= most {
+        let mut walker = stretch.walker(Lsn(first - back))?;
+        let mut wal = Assembly::new(repository, stream, first - back, first);
+        let (mut last, mut broken) = (None, false);
+        while let Some(run) = wal.next().await?
+            && !broken
+        {
+            context.stop.check()?;
+            broken = walker.feed(&run.bytes, |record| last = Some(record.lsn)).is_err();
         }
-        let summary = indexer.index().summary;
-        match summary.last {
-            Some(last) if summary.broken.is_none() => return Ok(Some(Lsn(last.0))),
-            // A segment's start needs nothing that lies before it, to be read.
-            _ if summary.broken.is_some() && back >= segment => return Ok(None),
-            _ if back < segment => back = (back * 4).min(segment),
-            _ => back *= 4,
+        if last.is_some() && !broken {
+            return Ok(last);
         }
+        back = match back {
+            back if back < segment => (back * 4).min(segment),
+            back if back < most => most,
+            _ => return Ok(None),
+        };
     }
     Ok(None)
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pgformat::relation::tablespace_version_directory;
+use pgformat::relation::{classify, tablespace_version_directory};
 use repo::table::{Entry, EntryKind, TableReader};
 
 use crate::{Result, database::Opened, error::At as _, event::Context, source::FileKind};
@@ -201,13 +201,11 @@ impl Found<'_> {
         } else {
             0
         };
-        // A segment of WAL made ahead may hold less than its length. Other files go by their length, as those that come do: where
-        // the file system compresses, both take less.
-        let is_wal = number == 0 && here.path.starts_with(b"pg_wal/");
-        let freed = if is_wal {
-            bytes.min(metadata.blocks() * 512)
-        } else {
-            bytes
+        // A file may hold less than its length: a segment of WAL made ahead, a core dump. A relation's goes by its length, as those
+        // that come do: where the file system compresses, both take less.
+        let freed = match classify([&side.prefix[..], &here.path].concat()) {
+            Some(_) => bytes,
+            None => bytes.min(metadata.blocks() * 512),
         };
         self.grow(side, &place, -i128::from(freed))?;
         let shown = if number == 0 {
@@ -217,7 +215,7 @@ impl Found<'_> {
         };
         if number == 0 && self.rewritten.contains(&*here.path) {
             self.survey.ours.push(shown);
-        } else if is_wal {
+        } else if number == 0 && here.path.starts_with(b"pg_wal/") {
             self.survey.wal_bytes += bytes;
             self.survey.wal.push(shown);
         } else {
