@@ -18,7 +18,7 @@ use pgformat::page;
 use crate::{
     act::{sql, until, value},
     damaged_parents::{packs, verified_to},
-    fallbacks::{change, flip, small},
+    fallbacks::{change, flip, in_a_frame, small},
     halfway::{halfway, stands_still},
     histories::Waiting,
     scene::{Depth, Scene, is_whole, rests_on_wal, stop_and_forget},
@@ -179,7 +179,7 @@ async fn on_a_backup_of_before_a_finding_none_is_built_by_wal_any_more() {
     );
     assert_eq!(scene.alerts().await, Vec::<String>::new());
     for pack in packs(&scene, &anew.backup.id) {
-        flip(&pack, |_| 300);
+        flip(&pack, in_a_frame);
     }
     assert_eq!(
         verified_to(&scene, &anew.backup.id, Level::Pages).await,

@@ -13,7 +13,7 @@ use engine::{
 };
 
 use crate::{
-    fallbacks::{change, flip, small},
+    fallbacks::{change, flip, in_a_frame, in_the_directory, small},
     scene::{Depth, Scene},
 };
 
@@ -78,7 +78,7 @@ async fn a_child_of_what_is_known_to_be_damaged_is_not_built_on() {
     change(&scene, 1).await;
     let (child, _) = scene.by_wal(0, "child").await;
     for pack in packs(&scene, &full.backup.id) {
-        flip(&pack, |_| 300);
+        flip(&pack, in_a_frame);
     }
     assert_eq!(verified(&scene, &full.backup.id).await, Outcome::Failed);
     let anew = taken(&scene).await;
@@ -101,7 +101,7 @@ async fn what_is_found_damaged_of_a_child_its_parent_is_not_trusted_with_either(
     let (child, _) = scene.by_wal(0, "child").await;
     let shared = packs(&scene, &full.backup.id);
     for pack in &shared {
-        flip(pack, |_| 300);
+        flip(pack, in_a_frame);
     }
     assert_eq!(verified(&scene, &child.backup.id).await, Outcome::Failed);
     let anew = taken(&scene).await;
@@ -109,10 +109,10 @@ async fn what_is_found_damaged_of_a_child_its_parent_is_not_trusted_with_either(
     brings_back_what_is_there(&mut scene, &anew).await;
 
     // Packs of the child alone say nothing against its parent; nor does what its own verification has seen whole since.
-    flip(&packs(&scene, &anew.backup.id)[0], |_| 300);
+    flip(&packs(&scene, &anew.backup.id)[0], in_a_frame);
     assert_eq!(verified(&scene, &anew.backup.id).await, Outcome::Failed);
     for pack in &shared {
-        flip(pack, |_| 300);
+        flip(pack, in_a_frame);
     }
     assert_eq!(verified(&scene, &full.backup.id).await, Outcome::Passed);
     let (increment, _) = scene.by_wal(0, "on the first").await;
@@ -128,7 +128,7 @@ async fn a_damaged_parent_does_not_stop_all_backups() {
     let full = scene.take(|_| {}).await.unwrap();
     let damaged = packs(&scene, &full.backup.id);
     for pack in &damaged {
-        flip(pack, |length| length - 200);
+        flip(pack, in_the_directory);
     }
     change(&scene, 1).await;
 
@@ -157,7 +157,7 @@ async fn a_damaged_parent_does_not_stop_all_backups() {
     // The alerts stand until somebody has read what they are about.
     assert!(!scene.alerts().await.is_empty());
     for pack in &damaged {
-        flip(pack, |length| length - 200);
+        flip(pack, in_the_directory);
     }
     assert_eq!(verified(&scene, &anew.backup.id).await, Outcome::Passed);
     assert!(!scene.alerts().await.is_empty());
@@ -215,7 +215,7 @@ async fn what_a_restore_finds_damaged_is_not_built_on() {
     change(&scene, 1).await;
     let (child, _) = scene.by_wal(0, "child").await;
     let damaged = packs(&scene, &full.backup.id).remove(0);
-    flip(&damaged, |_| 300);
+    flip(&damaged, in_a_frame);
     let name = name(&scene, &damaged);
 
     // Where nothing can be written, the restore has its own error, and nothing is remembered.
@@ -244,7 +244,7 @@ async fn what_a_restore_finds_damaged_is_not_built_on() {
     brings_back_what_is_there(&mut scene, &anew).await;
 
     // It comes back from a copy.
-    flip(&damaged, |_| 300);
+    flip(&damaged, in_a_frame);
     assert_eq!(verified(&scene, &child.backup.id).await, Outcome::Passed);
     assert_eq!(scene.alerts().await, Vec::<String>::new());
     scene.stop_receiving().await;

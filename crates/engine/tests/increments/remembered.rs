@@ -9,7 +9,7 @@ use engine::{
 
 use crate::{
     damaged_parents::{name, packs, refusal, session, taken, verified, verified_by, verified_to},
-    fallbacks::{change, flip, small},
+    fallbacks::{change, flip, in_a_frame, small},
     halfway::{copying, halfway, stands_still},
     scene::Scene,
 };
@@ -35,13 +35,13 @@ async fn what_is_damaged_stays_so_until_who_began_since_has_opened_it() {
     let full = scene.take(|options| options.jobs = 1).await.unwrap();
     let id = &full.backup.id;
     let damaged = packs(&scene, id).remove(0);
-    flip(&damaged, |_| 300);
+    flip(&damaged, in_a_frame);
     refusal(&scene, &scene.world.open().await, id).await;
     let long_at_it = scene.world.open().await;
     refusal(&scene, &scene.world.open().await, id).await;
     let alerts = [alert_of(&name(&scene, &damaged))];
     assert_eq!(scene.alerts().await, alerts);
-    flip(&damaged, |_| 300);
+    flip(&damaged, in_a_frame);
 
     // It may have read the pack before it was met damaged once more.
     let passed = verified_by(&scene, &long_at_it, id, Level::Pages).await;

@@ -11,7 +11,7 @@ use pgformat::Lsn;
 
 use crate::{
     act::{flushed, stream_of, until, value, write_wal},
-    fallbacks::{change, falls_back, flip, small},
+    fallbacks::{change, falls_back, flip, in_the_directory, small},
     scene::{Depth, Scene},
 };
 
@@ -50,8 +50,7 @@ async fn with_finished_runs() -> (Scene, PathBuf) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_of_wal_that_is_damaged_tells_of_no_changes() {
     let (mut scene, run) = with_finished_runs().await;
-    // The directory stands before the trailer.
-    flip(&run, |length| length - 100);
+    flip(&run, in_the_directory);
     falls_back(&mut scene, "damaged").await;
     scene.stop_receiving().await;
 }
