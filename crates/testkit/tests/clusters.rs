@@ -40,6 +40,10 @@ async fn a_crash_in_a_storm_loses_no_acknowledged_transfer() {
         let storm = Storm::start(&cluster.conninfo()).await;
         let running = bank::RunningBank::start(&cluster.conninfo(), 3, 50, 7);
         running.wait_for(200).await;
+        // It crashes in the midst of a storm, not at its beginning.
+        while storm.databases_done() < 1 {
+            running.wait_for(running.acknowledged().len() + 10).await;
+        }
         cluster.crash().await;
         cluster.start().await;
         let before = running.acknowledged().len();

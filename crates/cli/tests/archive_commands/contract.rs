@@ -303,8 +303,18 @@ async fn a_full_disk_loses_nothing_and_with_room_everything_is_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_segment_is_stored_before_one_that_comes_before_it() {
     let (world, server, _) = archiving().await;
-    let stored = world.objects("wal");
     set_archive_command(&server, KEEP).await;
+    // The archiver knows of it from its next segment on, or the one after that.
+    let told = || {
+        fs::read_to_string(server.log())
+            .unwrap()
+            .contains("archive command failed")
+    };
+    while !told() {
+        write(&server, 1).await;
+        switch(&server).await;
+    }
+    let stored = world.objects("wal");
     write(&server, 8).await;
     switch(&server).await;
     let waiting = marked(&server, ".ready");

@@ -3,7 +3,7 @@
 //! `LASTGOOD_SEED=17` chooses the moments again.
 
 mod fetches;
-mod processes;
+pub(crate) mod processes;
 mod pushes;
 
 use crate::chosen::{random, share};

@@ -11,8 +11,9 @@ use std::{
 use engine::pgformat::Major;
 use testkit::clusters::{TestCluster, bank, give_to_server_user, row_digests, server_user};
 
-use crate::world::{
-    KEEP, World, archived, code, marked, segment, set_archive_command, sql, stderr, succeeded, switch, write,
+use crate::{
+    kills::processes::nobody_fetches_ahead,
+    world::{KEEP, World, archived, code, marked, segment, set_archive_command, sql, stderr, succeeded, switch, write},
 };
 
 /// Restores the newest moment and adds settings; the last of a name wins.
@@ -225,7 +226,8 @@ async fn segments_fetched_ahead_are_handed_over_only_if_they_are_what_they_promi
             "{number}"
         );
     }
-    // At the end of the WAL nothing stays.
+    // At the end of the WAL nothing stays, when who was left fetching ahead has ended.
+    nobody_fetches_ahead(data).await;
     assert_eq!(run("0000000100000000000000F0", &[]), 1);
     assert!(!folder.exists() || ahead().is_empty());
 }

@@ -153,11 +153,14 @@ async fn to_a_moment(scene: &mut Scene, past: &Past, rng: &mut Random, number: u
         let since = past.quiet[1].at;
         let first = past.moments.partition_point(|moment| moment.lsn.0 <= since.0);
         let among = &past.moments[first..];
-        let moment = &among[rng.below(among.len() as u64) as usize];
-        let at = match rng.below(3) {
-            0 => At::Lsn(moment.lsn),
-            1 => At::Time(moment.time),
-            _ => At::Xid(moment.xid),
+        let n = rng.below(among.len() as u64) as usize;
+        let moment = &among[n];
+        let at = match (rng.below(3), among.get(n + 1)) {
+            // A server takes the time of a commit before it writes it: another one's, taken a little later, may stand before
+            // this one's.
+            (1, Some(next)) => At::Time(i64::midpoint(moment.time, next.time)),
+            (2, _) => At::Xid(moment.xid),
+            _ => At::Lsn(moment.lsn),
         };
         (at, Some(&moment.digest), None)
     };

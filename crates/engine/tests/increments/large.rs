@@ -23,7 +23,9 @@ async fn lengths(scene: &Scene) -> (u64, u64) {
 
 /// One row a page: a gigabyte of file takes little WAL and time.
 async fn begun() -> Scene {
-    let scene = Scene::begin(Major::V15, options(true, &["wal_compression = on"])).await;
+    // A page that the background writer has in its hands is one that a vacuum does not cut off.
+    let lines = ["wal_compression = on", "bgwriter_lru_maxpages = 0"];
+    let scene = Scene::begin(Major::V15, options(true, &lines)).await;
     sql(
         &scene.cluster,
         "CREATE TABLE public.large (id int, filler text) WITH (fillfactor = 10);

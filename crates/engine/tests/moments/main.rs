@@ -87,14 +87,16 @@ pub(crate) async fn state_at(world: &World, major: Major, at: At, timeline: Opti
 /// Ways to say the moment after `moments[n]` and before the next one, and what is there then.
 fn ways(moments: &[Moment], n: usize, rng: &mut Random) -> (At, String) {
     let (this, next) = (&moments[n], moments.get(n + 1));
-    let mut ways = vec![At::Time(this.time), At::Lsn(this.lsn), At::Xid(this.xid)];
+    let mut ways = vec![At::Lsn(this.lsn), At::Xid(this.xid)];
     ways.extend(this.subtransaction.map(At::Xid));
     ways.extend(this.point.clone().map(At::Point));
     if let Some(next) = next {
         ways.push(At::BeforeXid(next.xid));
         ways.push(At::Time(next.time - 1));
-        let between = rng.below(next.time.abs_diff(this.time)) as i64;
-        ways.push(At::Time(this.time + between));
+        // A server takes the time of a commit before it writes it: another one's, taken a little later, may stand before it.
+        let between = next.time.abs_diff(this.time);
+        let between = between / 2 + rng.below(between.div_ceil(2));
+        ways.push(At::Time(this.time + between as i64));
         ways.extend(next.subtransaction.map(At::BeforeXid));
     }
     let chosen = rng.below(ways.len() as u64) as usize;

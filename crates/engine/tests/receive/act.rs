@@ -57,6 +57,14 @@ pub(crate) async fn value(cluster: &TestCluster, query: &str) -> String {
     row.get::<_, Option<String>>(0).unwrap_or_default()
 }
 
+/// Waits until the server has noticed that nobody receives any more.
+pub(crate) async fn nobody_receives(cluster: &TestCluster) {
+    until("the server lets go of the slot", || async {
+        value(cluster, "SELECT count(*) FROM pg_replication_slots WHERE active").await == "0"
+    })
+    .await;
+}
+
 /// So many MiB of WAL, flushed.
 pub(crate) async fn write_wal(cluster: &TestCluster, mebibytes: u32) {
     let emit = format!(

@@ -11,8 +11,8 @@ use engine::repo::{
 
 use crate::{
     act::{
-        Receiving, damage, equals_server, flushed, here, keeping, keeping_small, promote_alone, slot, sql, stream_of,
-        until, value, write_wal,
+        Receiving, damage, equals_server, flushed, here, keeping, keeping_small, nobody_receives, promote_alone, slot,
+        sql, stream_of, until, value, write_wal,
     },
     world::World,
 };
@@ -122,6 +122,7 @@ async fn a_damaged_history_is_replaced_by_the_servers_own() {
     sql(&cluster, "CREATE TABLE public.before (x int)").await;
     here(&world, &stream, flushed(&cluster).await).await;
     receiving.stop().await;
+    nobody_receives(&cluster).await;
     let opened = world.open().await;
     for timeline in [2, 3] {
         let name = names::wal_history(stream.generation, timeline);

@@ -10,7 +10,7 @@ use engine::{
 };
 
 use crate::{
-    act::{Receiving, compare, flushed, here, no_slot, slot, sql, stream_of, value, with, write_wal},
+    act::{Receiving, compare, flushed, here, no_slot, nobody_receives, slot, sql, stream_of, value, with, write_wal},
     world::World,
 };
 
@@ -42,6 +42,7 @@ async fn a_gap_is_recorded(options: Options, expected: &[&str]) {
     sql(&cluster, "CREATE TABLE public.before (x int)").await;
     here(&world, &stream, flushed(&cluster).await).await;
     let before = receiving.stop().await.position.unwrap();
+    nobody_receives(&cluster).await;
     forget(&cluster).await;
 
     let receiving = Receiving::start(&world, cluster.conninfo(), options.clone()).await;
@@ -51,6 +52,7 @@ async fn a_gap_is_recorded(options: Options, expected: &[&str]) {
     assert_eq!(receiving.warnings(), expected);
     let gaps = receiving.stop().await.gaps;
     assert_eq!((gaps.len(), gaps[0].timeline, gaps[0].from), (1, 1, before));
+    nobody_receives(&cluster).await;
 
     // Once recorded, it is not stumbled over again.
     let receiving = Receiving::start(&world, cluster.conninfo(), options).await;

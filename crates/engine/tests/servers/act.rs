@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use engine::{
@@ -17,6 +18,9 @@ use engine::{
 use testkit::clusters::{Options as ClusterOptions, TestCluster, give_to_server_user};
 
 use crate::world::{Heard, World, durable};
+
+/// How long a server may take to clean up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// [`durable`], with more lines of configuration.
 pub(crate) fn durable_with(lines: &[&str]) -> ClusterOptions {
@@ -42,6 +46,17 @@ pub(crate) async fn value(cluster: &TestCluster, query: &str) -> String {
         .unwrap();
     session.close().await;
     row.get::<_, Option<String>>(0).unwrap_or_default()
+}
+
+/// Waits until a query has that value.
+pub(crate) async fn comes_to_be(cluster: &TestCluster, query: &str, wanted: &str) {
+    let waited = async {
+        while value(cluster, query).await != wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, waited).await;
+    assert!(in_time.is_ok(), "{query}: not {wanted:?} within {PATIENCE:?}");
 }
 
 /// An empty directory beside the data directory of `cluster`, the server's own.

@@ -10,7 +10,7 @@ use pgformat::Major;
 use testkit::clusters::TestCluster;
 
 use crate::{
-    act::{durable_with, sql, value},
+    act::{comes_to_be, durable_with, sql, value},
     world::{World, durable},
 };
 
@@ -45,7 +45,7 @@ async fn assert_failed_and_forgotten(world: &World, cluster: &TestCluster, faile
     world.backup(cluster).await;
     assert_eq!(world.listed().await.len(), 1);
     let slots = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'lastgood%'";
-    assert_eq!(value(cluster, slots).await, "0");
+    comes_to_be(cluster, slots, "0").await;
     world.revive(Major::V15, "restored").await;
 }
 
@@ -128,7 +128,7 @@ async fn without_a_free_replication_slot_a_backup_is_taken_with_a_warning() {
 /// Timeouts that a role carries end idle sessions of everybody else, not a backup's.
 #[tokio::test(flavor = "multi_thread")]
 async fn short_timeouts_of_the_role_do_not_end_a_backup() {
-    let source = TestCluster::new(Major::V15, durable_with(&["wal_sender_timeout = 1s"])).await;
+    let source = TestCluster::new(Major::V15, durable_with(&["wal_sender_timeout = 3s"])).await;
     sql(
         &source,
         "ALTER ROLE postgres SET idle_session_timeout = '500ms';

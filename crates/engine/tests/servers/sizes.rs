@@ -103,7 +103,7 @@ async fn wal_segments_of_one_and_of_sixty_four_mebibytes_are_kept_whole() {
         bank::create(&source.session().await, 20).await;
         let world = World::new().await;
         let options = engine::backup::Options {
-            max_rate: Some(16 << 20),
+            max_rate: Some(6 << 20),
             ..world.options(&source)
         };
         // Several of the small segments, and several of our runs within the large one.

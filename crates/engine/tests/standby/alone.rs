@@ -4,7 +4,7 @@ use pgformat::{Major, control::State, label::TakenFrom};
 use testkit::clusters::{bank::RunningBank, majors_to_test, row_digests};
 
 use crate::{
-    act::{sql, value},
+    act::{sql, until, value},
     pair::{ACCOUNTS, From, Pair, position},
     scene::{Depth, stop_and_forget},
 };
@@ -102,6 +102,9 @@ async fn without_a_receiver_a_standbys_own_stream_is_enough() {
     );
     pair.scene.brings_back(&full.backup.id, &rows, Depth::All).await;
     let slots = "count(*) FROM pg_replication_slots WHERE slot_name LIKE 'lastgood_backup%'";
-    assert_eq!(value(&pair.standby, &format!("SELECT {slots}")).await, "0");
+    until("its slot is gone", || async {
+        value(&pair.standby, &format!("SELECT {slots}")).await == "0"
+    })
+    .await;
     pair.end().await;
 }

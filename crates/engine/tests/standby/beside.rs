@@ -67,7 +67,7 @@ async fn nothing_is_read_of_a_standby_before_it_has_come_to_the_backups_start() 
 async fn a_standby_that_never_comes_to_the_backups_start_is_not_waited_for_for_ever() {
     let pair = Pair::begin(Major::V15, &[]).await;
     sql(&pair.standby, "SELECT pg_wal_replay_pause()").await;
-    let context = hasty(&pair.scene.world.context);
+    let context = hasty(&pair.scene.world.context, 1000);
     let error = pair.take_watched(&context, From::Beside, |_| {}).await.unwrap_err();
     let Error::Failed { code, what, hint } = &error else {
         panic!("{error:?}")

@@ -62,26 +62,26 @@ pub(crate) async fn stands_still(there: &async_channel::Receiver<()>) {
     heard.expect("the backup comes so far").expect("somebody says so");
 }
 
-/// Seconds that pass a thousand times as fast.
-struct Hasty(Runtime);
+/// Seconds that pass so many times as fast.
+struct Hasty(Runtime, u32);
 
 impl Clock for Hasty {
     fn now_micros(&self) -> i64 {
         self.0.clock.now_micros()
     }
     fn monotonic(&self) -> Duration {
-        self.0.clock.monotonic() * 1000
+        self.0.clock.monotonic() * self.1
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.0.clock.sleep(duration.min(Duration::from_millis(500)))
     }
 }
 
-/// A context to which a wait of minutes is over at once.
-pub(crate) fn hasty(context: &Context) -> Context {
+/// A context to which a wait of minutes is over soon.
+pub(crate) fn hasty(context: &Context, times: u32) -> Context {
     Context {
         runtime: Runtime {
-            clock: Arc::new(Hasty(context.runtime.clone())),
+            clock: Arc::new(Hasty(context.runtime.clone(), times)),
             ..context.runtime.clone()
         },
         ..context.clone()

@@ -42,7 +42,8 @@ async fn where_nothing_was_written_after_a_shutdown_it_is_said_what_to_do() {
     give_to_server_user(&signal);
     scene.cluster.start().await;
     let opened = scene.world.open().await;
-    let (context, options) = (hasty(&scene.world.context), scene.world.options(&scene.cluster));
+    // The two minutes that are waited for WAL are time enough to store what there is.
+    let (context, options) = (hasty(&scene.world.context, 50), scene.world.options(&scene.cluster));
     let error = backup::run(&context, &opened, &scene.cluster.conninfo(), &options)
         .await
         .unwrap_err();

@@ -69,7 +69,7 @@ async fn a_directory_that_becomes_another_clusters_when_the_backup_begins_is_not
     symlink(pair.standby.data_dir(), &link).unwrap();
     let given = link.clone();
     // Who reads on waits for a standby that never comes: not for long here.
-    let hasty = hasty(&pair.scene.world.context);
+    let hasty = hasty(&pair.scene.world.context, 1000);
     let (context, there, go) = halfway(
         &hasty,
         |event| matches!(event, Event::Step { step: "start", what } if what.contains("begin a backup")),

@@ -116,7 +116,7 @@ async fn a_slot_lets_go_of_what_was_acknowledged_and_of_nothing_else() {
 
 #[tokio::test]
 async fn commits_wait_for_a_stream_only_once_it_acknowledged_something() {
-    let server = Server::new("", &[("wal_sender_timeout", "1s"), ("synchronous_standby_names", "*")]).await;
+    let server = Server::new("", &[("wal_sender_timeout", "2s"), ("synchronous_standby_names", "*")]).await;
     let session = server.session().await;
     let begin = flushed(&session).await;
     let replication = Replication::connect(&server.admin()).await.unwrap();
@@ -125,7 +125,7 @@ async fn commits_wait_for_a_stream_only_once_it_acknowledged_something() {
         let sql = "SELECT sync_state FROM pg_stat_replication";
         session.query_one("ask", sql, &[]).await.unwrap().get(0)
     };
-    // Four signs of life, each half a second after the other: the server has long heard from us by then.
+    // Four signs of life, each a second after the other: the server has long heard from us by then.
     let mut listen = async |acknowledge: bool| {
         for _ in 0..4 {
             stream.next().await.unwrap();
@@ -142,7 +142,7 @@ async fn commits_wait_for_a_stream_only_once_it_acknowledged_something() {
 
 #[tokio::test]
 async fn an_idle_stream_outlives_the_servers_timeout() {
-    let server = Server::new("", &[("wal_sender_timeout", "1s")]).await;
+    let server = Server::new("", &[("wal_sender_timeout", "2s")]).await;
     let begin = flushed(&server.session().await).await;
     let mut stream = Replication::connect(&server.admin())
         .await
@@ -150,7 +150,7 @@ async fn an_idle_stream_outlives_the_servers_timeout() {
         .start_physical(None, begin, Tli(1))
         .await
         .unwrap();
-    // An idle server speaks every half second: five times are more than its timeout.
+    // An idle server speaks each second: five times are more than its timeout.
     let mut keepalives = 0;
     while keepalives < 5 {
         if let WalEvent::Keepalive { .. } = stream.next().await.unwrap() {

@@ -121,6 +121,15 @@ fn is_held(process: u32) -> bool {
     panic!("{process} neither stops nor ends")
 }
 
+/// Waits until nobody fetches ahead into a data directory.
+pub(crate) async fn nobody_fetches_ahead(data: &Path) {
+    let (began, data) = (Instant::now(), data.to_str().unwrap());
+    while !processes(|words| words.contains("\0--ahead\0") && words.contains(data)).is_empty() {
+        assert!(began.elapsed() < PATIENCE, "who fetches ahead comes to no end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Sends a signal to a process that may have ended.
 pub(super) fn signal(name: &str, process: u32) {
     let sent = Command::new("kill")
