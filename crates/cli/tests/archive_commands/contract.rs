@@ -1,12 +1,12 @@
 //! What exit codes promise, and what is refused.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Instant};
 
 use engine::pgformat::Major;
 use testkit::clusters::{TestCluster, give_to_server_user};
 
 use crate::world::{
-    KEEP, World, archived, code, done_segments, marked, segment, set_archive_command, stderr, switch, write,
+    KEEP, PATIENCE, World, archived, code, done_segments, marked, segment, set_archive_command, stderr, switch, write,
 };
 
 /// A server whose first segments are archived.
@@ -310,7 +310,9 @@ async fn no_segment_is_stored_before_one_that_comes_before_it() {
             .unwrap()
             .contains("archive command failed")
     };
+    let began = Instant::now();
     while !told() {
+        assert!(began.elapsed() < PATIENCE, "the archiver never learns of its command");
         write(&server, 1).await;
         switch(&server).await;
     }

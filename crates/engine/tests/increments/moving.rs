@@ -125,6 +125,8 @@ async fn after_a_rebase_a_restore_reads_few_packs() {
     let sparse = before.packs.iter().filter(|pack| is_sparse(pack, 3)).count();
     // How many there are depends on which of the two workers took what.
     assert!(sparse > 0 && left.len() >= sparse, "{sparse} were sparse");
+    // Each of them begins one pack of pages and one of differences at most.
+    assert!(after.packs.len() <= before.packs.len() - sparse + 4);
     scene.brings_back(&summary.backup.id, &rows, Depth::Rows).await;
     change(&scene, 7).await;
     scene.by_wal(100, "after a rebase").await;
