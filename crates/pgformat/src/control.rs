@@ -150,8 +150,11 @@ impl Control {
     }
 }
 
-/// Where the checksum stands tells the format's versions apart.
-fn crc_offset(control_version: u32) -> Result<usize> {
+/// Where the CRC-32C of all bytes before it stands in a control file of that version (`ControlFileData.crc`).
+///
+/// # Errors
+/// A version that is not known, or that of a machine of the other byte order.
+pub fn crc_offset(control_version: u32) -> Result<usize> {
     match control_version {
         1300 | 1700 => Ok(288),
         1800 => Ok(292),

@@ -15,6 +15,7 @@ mod oracles;
 pub mod sample;
 mod standby;
 pub mod storm;
+mod template;
 mod test_cluster;
 
 pub use digests::{RowDigest, row_digests};

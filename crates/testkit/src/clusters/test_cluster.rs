@@ -1,6 +1,6 @@
 //! One server in a folder of its own, gone when it is dropped.
 //!
-//! Invariant: nothing is shared with any other server of this machine: own folder, own socket in it, own
+//! Invariant: nothing that runs is shared with any other server of this machine: own folder, own socket in it, own
 //! port, own configuration.
 
 use std::{
@@ -18,7 +18,10 @@ use pgformat::Major;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::machine::{binaries, server_user};
+use super::{
+    machine::{binaries, server_user},
+    template,
+};
 
 /// Two cores shared with a whole test run can make a start slow.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -71,9 +74,7 @@ impl TestCluster {
             run_as: server_user(),
             ..Initdb::default()
         };
-        Cluster::initdb(&cluster.binaries, &cluster.data_dir, &how)
-            .await
-            .expect("initdb");
+        template::new_cluster(&cluster.binaries, &cluster.data_dir, &how).await;
         let configuration = cluster.data_dir.join("postgresql.conf");
         let mut text = fs::read_to_string(&configuration).expect("postgresql.conf is there");
         text.push_str("fsync = off\nshared_buffers = 32MB\nmax_connections = 60\nmax_prepared_transactions = 10\n");
