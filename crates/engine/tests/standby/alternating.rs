@@ -125,6 +125,45 @@ async fn emptied(major: Major) {
     nothing_is_found(pair, &major.to_string()).await;
 }
 
+/// Where two sessions set hints on a page at once, or one while the page is being written, each tells WAL the whole of it, and the
+/// page keeps the LSN of the first, or none (`MarkBufferDirtyHint`, `bufmgr.c`). Who replays that has the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_sessions_saw_at_once_is_no_finding() {
+    let pair = Pair::begin(Major::V18, &["autovacuum = off", "synchronize_seqscans = off"]).await;
+    let (primary, standby) = (&pair.scene.cluster, &pair.standby);
+    sql(primary, "CREATE TABLE public.seen (n int)").await;
+    for round in 0.. {
+        assert!(round < 30, "no two sessions ever meet on a page");
+        let fill = "TRUNCATE public.seen; INSERT INTO public.seen SELECT generate_series(1, 300000)";
+        for statement in fill.split(';').chain(["CHECKPOINT"]) {
+            sql(primary, statement).await;
+        }
+        let look = || sql(primary, "SELECT count(*) FROM public.seen");
+        tokio::join!(look(), look(), look(), look(), sql(primary, "CHECKPOINT"));
+        sql(primary, "CHECKPOINT").await;
+        pair.caught_up().await;
+        sql(standby, "CHECKPOINT").await;
+        let of_primary = lsns(primary, "public.seen").await;
+        let of_standby = lsns(standby, "public.seen").await;
+        assert_eq!(of_primary.len(), of_standby.len());
+        let differ = of_primary.iter().zip(of_standby).filter(|(one, other)| *one != other);
+        let differ = differ.count();
+        println!("{differ} of {} pages have other LSNs", of_primary.len());
+        if differ > 0 {
+            break;
+        }
+    }
+    nothing_is_found(pair, "seen at once").await;
+}
+
+/// The LSN of each page of a table as it is on disk.
+async fn lsns(cluster: &TestCluster, table: &str) -> Vec<[u8; 8]> {
+    let path = value(cluster, &format!("SELECT pg_relation_filepath('{table}')")).await;
+    let bytes = std::fs::read(cluster.data_dir().join(path)).unwrap();
+    let pages = bytes.chunks_exact(8192);
+    pages.map(|page| *page.first_chunk().unwrap()).collect()
+}
+
 /// How many pages of an index have a bit set in two bytes of their special space, which begin so many bytes before its end.
 async fn pages_marked(cluster: &TestCluster, index: &str, before_end: usize, bit: u16) -> usize {
     let path = value(cluster, &format!("SELECT pg_relation_filepath('{index}')")).await;
