@@ -22,7 +22,7 @@ setup-versions: setup
 
 # Most tests wait for servers much of their time: two at a time for each processor keep it busy.
 test: export NEXTEST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
-test: export RUST_TEST_THREADS ?= $(NEXTEST_TEST_THREADS)
+test: export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 # Doc tests come first, so that what the test runner says of its tests is the end of the output.
 test: setup-versions ## every test, against PostgreSQL 13 to 18
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet

@@ -110,7 +110,9 @@ fn is_in_the_making(page: &[u8]) -> bool {
 /// Whether nothing but hints changed, and that all of the page is visible now.
 fn is_newly_marked(before: &[u8], now: &[u8]) -> bool {
     let flag = |page: &[u8]| page.get(FLAGS).is_some_and(|flags| flags & ALL_VISIBLE != 0);
-    if flag(before) || !flag(now) {
+    // Where a hint is logged so is that mark.
+    let lsn = |page: &[u8]| PageHeader::parse(page).map(|header| header.lsn);
+    if flag(before) || !flag(now) || lsn(before) != lsn(now) {
         return false;
     }
     let mut unmarked = now.to_vec();

@@ -177,12 +177,7 @@ async fn nothing_is_found(pair: Pair, what: &str) {
     pair.full(From::Primary).await;
     sql(&pair.scene.cluster, "CHECKPOINT").await;
     pair.caught_up().await;
-    let taken = pair.take(From::Standby, |options| {
-        options.wanted = engine::backup::Wanted::Incremental;
-        options.audit = 100;
-    });
-    let taken = taken.await.unwrap();
-    assert_eq!(taken.unsound, None, "{what}");
+    pair.by_wal(From::Standby).await;
     assert_eq!(pair.scene.alerts().await, Vec::<String>::new(), "{what}");
     pair.end().await;
 }

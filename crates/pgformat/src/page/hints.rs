@@ -6,13 +6,13 @@
 //! (`brin_xlog.c`). Of these only what is set without WAL: whether all of a page is visible is not. An SP-GiST index's first page,
 //! which these never see, has hints as well (`SpGistUpdateMetaPage`, `spgutils.c`).
 
+mod logged;
+
 use super::{PageHeader, is_all_zero};
 use crate::Lsn;
 
 /// Bytes of a page's header (`SizeOfPageHeaderData`, `storage/bufpage.h`).
 const HEADER: usize = 24;
-/// `pd_lsn`.
-const RECORD: std::ops::Range<usize> = 0..8;
 /// `pd_checksum`.
 const CHECKSUM: std::ops::Range<usize> = 8..10;
 /// `pd_flags`, of which [`FLAG_HINTS`] are hints.
@@ -84,18 +84,14 @@ const SEQUENCE_DATA: std::ops::Range<usize> = 24..41;
 /// Whether `now` is `before` but for hints, and for what no WAL tells and nobody reads: the hole between line pointers and tuples,
 /// the bytes between tuples, the numbers of commands, what is on deleted pages, and how far a sequence is that is at the same record. Pages that are none are compared byte by byte.
 ///
-/// Where pages have checksums a hint may bring all of the page into WAL, and the page has no LSN of that if it was being written
-/// just then, or somebody else was about it too (`MarkBufferDirtyHint`, `bufmgr.c`); whoever replays it has. So LSNs may differ where
-/// nothing else does, and what replay leaves is seen through of the same record only.
+/// LSNs are hints only as far as the record of a hint has one.
 ///
 /// An empty page without an LSN is as good as the zeroes that it was made of: whoever made it failed before he wrote WAL about
 /// it, and after a crash, or on a standby, there would be zeroes.
 pub fn differ_in_hints_only(before: &[u8], now: &[u8]) -> bool {
-    let is_same_record = before.get(RECORD) == now.get(RECORD);
-    match (masked(before, is_same_record), masked(now, is_same_record)) {
-        (Some(mut before), Some(now)) => {
-            before[RECORD].copy_from_slice(&now[RECORD]);
-            before == now
+    match (masked(before), masked(now)) {
+        (Some(masked_before), Some(masked_now)) => {
+            masked_before == masked_now || logged::differ_in_logged_hints_only(before, now)
         }
         (None, Some(now)) if is_all_zero(before) => is_untouched(&now),
         (Some(before), None) if is_all_zero(now) => is_untouched(&before),
@@ -110,8 +106,8 @@ fn is_untouched(page: &[u8]) -> bool {
     })
 }
 
-/// The page without its hints, and of the same record without what replay leaves; `None` if it is none.
-fn masked(page: &[u8], is_same_record: bool) -> Option<Vec<u8>> {
+/// The page without its hints; `None` if it is none.
+fn masked(page: &[u8]) -> Option<Vec<u8>> {
     let header = PageHeader::parse(page)?;
     let (lower, upper, special) = (
         usize::from(header.lower),
@@ -128,13 +124,10 @@ fn masked(page: &[u8], is_same_record: bool) -> Option<Vec<u8>> {
     masked.get_mut(PRUNE_XID)?.fill(0);
     masked.get_mut(lower..upper)?.fill(0);
     if page.len() - special == SMALL_SPECIAL {
-        small_special(&mut masked, special)?;
-        if is_same_record {
-            left_by_replay(&mut masked, special, lower == HEADER + LINE_POINTER)?;
-        }
+        small_special(&mut masked, special, lower == HEADER + LINE_POINTER)?;
     }
     let is_heap = special == page.len();
-    if is_same_record && page.len() - special == INDEX_SPECIAL && is_deleted_btree(masked.get(special..)?) {
+    if page.len() - special == INDEX_SPECIAL && is_deleted_btree(masked.get(special..)?) {
         masked.get_mut(BOUNDS)?.fill(0);
         masked.get_mut(HEADER..special)?.fill(0);
     }
@@ -149,23 +142,15 @@ fn masked(page: &[u8], is_same_record: bool) -> Option<Vec<u8>> {
     Some(masked)
 }
 
-/// Masks what BRIN and SP-GiST have for hints.
-fn small_special(masked: &mut [u8], special: usize) -> Option<()> {
+/// Masks what BRIN and SP-GiST have for hints, and what replay leaves of GIN's deleted pages and of a sequence.
+fn small_special(masked: &mut [u8], special: usize, is_single: bool) -> Option<()> {
     let own = masked.get_mut(special..)?;
     let (told, kind) = (*own.get(BRIN_FLAGS)?, own.last_chunk::<2>()?);
     if *kind == BRIN_REGULAR {
         own[BRIN_FLAGS] = told & !BRIN_EVACUATE;
     } else if *kind == SPGIST && own[0] & SPGIST_META != 0 {
         masked.get_mut(SPGIST_ROOM)?.fill(0);
-    }
-    Some(())
-}
-
-/// Masks what replay leaves of GIN's deleted pages and of a sequence.
-fn left_by_replay(masked: &mut [u8], special: usize, is_single: bool) -> Option<()> {
-    let own = masked.get(special..)?;
-    let kind = *own.last_chunk::<2>()?;
-    if own.starts_with(&SEQUENCE) && is_single {
+    } else if own.starts_with(&SEQUENCE) && is_single {
         // A GIN page's special space may begin so too, but it has not one tuple of that very length.
         let first = masked.get(HEADER..HEADER + LINE_POINTER)?;
         let first = u32::from_le_bytes([first[0], first[1], first[2], first[3]]);
@@ -173,7 +158,8 @@ fn left_by_replay(masked: &mut [u8], special: usize, is_single: bool) -> Option<
             let tuple = (first & 0x7FFF) as usize;
             masked.get_mut(tuple..)?.get_mut(SEQUENCE_DATA)?.fill(0);
         }
-    } else if (0..=LARGEST_GIN_FLAGS).contains(&u16::from_le_bytes(kind)) && u16::from_le_bytes(kind) & GIN_DELETED != 0
+    } else if (0..=LARGEST_GIN_FLAGS).contains(&u16::from_le_bytes(*kind))
+        && u16::from_le_bytes(*kind) & GIN_DELETED != 0
     {
         masked.get_mut(BOUNDS)?.fill(0);
         // Where it led too, and how much was on it: all but the flags.
@@ -229,7 +215,7 @@ mod tests {
     use super::*;
 
     /// A page with one tuple of 40 bytes that ends where its special space of `special` bytes begins.
-    fn page(special: usize) -> Vec<u8> {
+    pub(super) fn page(special: usize) -> Vec<u8> {
         let mut page = vec![0; 8192];
         let (upper, special) = (8192 - special - 40, 8192 - special);
         page[12..14].copy_from_slice(&28u16.to_le_bytes());
@@ -273,12 +259,7 @@ mod tests {
         );
         assert!(changed(0, |page| page[20] = 9));
         assert!(changed(0, |page| page[100] = 9), "the hole");
-        assert!(changed(0, |page| page[0] = 9), "the LSN alone");
-        assert!(!changed(0, |page| page[..40].fill(9)), "the LSN, and all of the header");
-        assert!(!changed(0, |page| {
-            page[0] = 9;
-            page[tuple + 30] ^= 1;
-        }));
+        assert!(changed(0, |page| page[0] = 9), "the LSN of a hint");
         // An index's entry is marked dead, and its page that it has such.
         assert!(changed(16, |page| {
             page[26] |= 1;
@@ -394,11 +375,7 @@ mod tests {
         );
         assert!(!of(BTREE_DELETED, 0xFF80, &emptied), "the bitmap of a hash index");
         assert!(!of(BTREE_DELETED, 0xFF81, &emptied), "a GiST page with garbage");
-        let at_another_record = |page: &mut [u8]| {
-            emptied(page);
-            page[7] ^= 1;
-        };
-        assert!(!of(BTREE_DELETED, 0, &at_another_record));
+        assert!(!of(BTREE_DELETED, 0, &|page| page[7] ^= 1), "another record");
         assert!(!of(BTREE_DELETED, 0, &|page| page[special] ^= 1), "its neighbour");
         assert!(
             !of(BTREE_DELETED, 0, &|page| page[special + 8] ^= 1),
@@ -434,9 +411,6 @@ mod tests {
             page[7] ^= 1;
             page[tuple + 24] ^= 1;
         }));
-        assert!(!of(&gin, &|page| {
-            page[7] ^= 1;
-            page[upper..special].fill(0);
-        }));
+        assert!(!of(&gin, &|page| page[7] ^= 1), "another record");
     }
 }
