@@ -106,8 +106,8 @@ fn is_untouched(page: &[u8]) -> bool {
     })
 }
 
-/// The page without its hints; `None` if it is none.
-fn masked(page: &[u8]) -> Option<Vec<u8>> {
+/// `pd_lower`, `pd_upper` and `pd_special` of what is a page.
+fn bounds(page: &[u8]) -> Option<(usize, usize, usize)> {
     let header = PageHeader::parse(page)?;
     let (lower, upper, special) = (
         usize::from(header.lower),
@@ -115,9 +115,12 @@ fn masked(page: &[u8]) -> Option<Vec<u8>> {
         usize::from(header.special),
     );
     let sound = HEADER <= lower && lower <= upper && upper <= special && special <= page.len();
-    if !sound {
-        return None;
-    }
+    sound.then_some((lower, upper, special))
+}
+
+/// The page without its hints; `None` if it is none.
+fn masked(page: &[u8]) -> Option<Vec<u8>> {
+    let (lower, upper, special) = bounds(page)?;
     let mut masked = page.to_vec();
     masked.get_mut(CHECKSUM)?.fill(0);
     *masked.get_mut(FLAGS)? &= !FLAG_HINTS;

@@ -8,9 +8,8 @@
 
 use super::{
     CHECKSUM, DEAD, FLAG_HINTS, FLAGS, HEADER, INDEX_FLAGS, INDEX_SPECIAL, INFOMASK_HIGH, INFOMASK_HINTS,
-    LARGEST_CYCLE, LINE_POINTER, NORMAL, PRUNE_XID, TUPLE_HEADER,
+    LARGEST_CYCLE, LINE_POINTER, NORMAL, PRUNE_XID, TUPLE_HEADER, bounds,
 };
-use crate::page::PageHeader;
 
 /// `pd_lsn`.
 const RECORD: std::ops::Range<usize> = 0..8;
@@ -53,15 +52,7 @@ pub(super) fn differ_in_logged_hints_only(before: &[u8], now: &[u8]) -> bool {
 
 /// The page without its hints and its LSN; `None` if it is not one of a heap or one of an index with entries that can be marked.
 fn unhinted(page: &[u8]) -> Option<Vec<u8>> {
-    let header = PageHeader::parse(page)?;
-    let (lower, upper, special) = (
-        usize::from(header.lower),
-        usize::from(header.upper),
-        usize::from(header.special),
-    );
-    if !(HEADER <= lower && lower <= upper && upper <= special && special <= page.len()) {
-        return None;
-    }
+    let (lower, upper, special) = bounds(page)?;
     let mut unhinted = page.to_vec();
     match page.len() - special {
         0 => tuples(&mut unhinted, lower)?,
