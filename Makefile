@@ -23,12 +23,14 @@ setup-versions: setup
 # Most tests wait for servers much of their time: two at a time for each processor keep it busy.
 test: export NEXTEST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 test: export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
+# All is built at once: doc tests alone would have one processor wait for the other while the libraries are compiled.
 # Doc tests come first, so that what the test runner says of its tests is the end of the output.
 test: setup-versions ## every test, against PostgreSQL 13 to 18
+	$(CARGO) test $(LOCKED) --workspace --no-run --quiet
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then $(CARGO) nextest run $(LOCKED) --workspace; \
-	else $(CARGO) test $(LOCKED) --workspace --all-targets; fi
+	then scripts/in-memory $(CARGO) nextest run $(LOCKED) --workspace; \
+	else scripts/in-memory $(CARGO) test $(LOCKED) --workspace --all-targets; fi
 
 # Licences are held by xtask's tests too, so nothing need be installed for that; cargo deny adds
 # duplicates and sources where it is there.
@@ -45,6 +47,7 @@ soak: export LASTGOOD_SEEDS ?= 5000
 soak: export LASTGOOD_KILLS ?= 200
 soak: export LASTGOOD_APPARENT_GIB ?= 1024
 soak: export LASTGOOD_MATRIX ?= full
+soak: export LASTGOOD_IN_MEMORY ?= no
 soak: test ## the same tests, with many more seeds, kills, files and versions, and each decoder fuzzed for a minute
 	scripts/fuzz $${LASTGOOD_FUZZ_SECONDS:-60}
 

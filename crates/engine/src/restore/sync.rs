@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn each_file_system_counts_once_wherever_in_the_list_it_comes() {
-        let folder = tempfile::tempdir().unwrap();
+        // Not where temporary files go: that may be memory too.
+        let folder = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
         let other = tempfile::tempdir_in("/dev/shm").unwrap();
         std::fs::create_dir(folder.path().join("base")).unwrap();
         let (root, base, space) = (folder.path(), folder.path().join("base"), other.path());
