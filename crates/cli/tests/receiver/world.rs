@@ -125,7 +125,12 @@ impl World {
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         let output = self.command(words).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {}\n{said}", output.status);
+        assert!(
+            output.status.success(),
+            "{words:?}: {}\n{said}\nThe server's log:\n{}",
+            output.status,
+            std::fs::read_to_string(self.server.log()).unwrap_or_default()
+        );
         output
     }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::WalFeed;
 
 /// How often the server hears from us while a run is stored: half of how often a stream that is waited for speaks by itself.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long storing one run, at most 4 MiB, may take. A store that takes longer is as good as gone, and
 /// the server must not keep WAL for its sake.
 const STORING: Duration = Duration::from_secs(600);

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Replication, WalEvent, read_next_timeline, wire::Message};
 use crate::{Error, Result};
 
-/// How often the server hears from us: a sixth of `wal_sender_timeout`'s default of 60 seconds.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the server hears from us, asked or not: of `wal_sender_timeout`, 60 seconds by default, some leave a few.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// Silence after which we ask the server for an answer. It speaks by itself every half `wal_sender_timeout`.
 const SILENCE_ASK: Duration = Duration::from_secs(30);
 /// Silence after that question, after which the connection counts as lost, however open it looks.

@@ -1,4 +1,7 @@
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use pgclient::{
     Error, Replication, Session,
@@ -157,6 +160,24 @@ async fn an_idle_stream_outlives_the_servers_timeout() {
             keepalives += 1;
         }
     }
+}
+
+#[tokio::test]
+async fn a_stream_whose_caller_is_busy_outlives_a_short_timeout() {
+    let server = Server::new("", &[("wal_sender_timeout", "4s")]).await;
+    let session = server.session().await;
+    let begin = flushed(&session).await;
+    let replication = Replication::connect(&server.admin()).await.unwrap();
+    let mut stream = replication.start_physical(None, begin, Tli(1)).await.unwrap();
+    // Twice the timeout: what the server asks for meanwhile is not even read.
+    let busy = Instant::now();
+    while busy.elapsed() < Duration::from_secs(8) {
+        stream.heartbeat().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    write_wal(&session, 1).await;
+    let end = flushed(&session).await;
+    assert!(read_to(&mut stream, end).await.len() > 1 << 20);
 }
 
 #[tokio::test]
