@@ -135,3 +135,34 @@ pub(super) fn is_audited(percent: u8, seed: u64, path: &[u8], stretch: u32) -> b
         .map_or(0, |bytes| u64::from_le_bytes(*bytes));
     drawn % 100 < u64::from(percent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of a heap, not marked as all visible.
+    fn page() -> Vec<u8> {
+        let mut page = include_bytes!("../../../pgformat/tests/fixtures/pg_class.15.page").to_vec();
+        page[FLAGS] &= !ALL_VISIBLE;
+        page
+    }
+
+    fn marked(mut page: Vec<u8>) -> Vec<u8> {
+        page[FLAGS] |= ALL_VISIBLE;
+        page
+    }
+
+    #[test]
+    fn a_page_is_newly_marked_that_has_the_mark_the_old_lsn_and_nothing_else_new() {
+        assert!(is_newly_marked(&page(), &marked(page())));
+        assert!(!is_newly_marked(&page(), &page()));
+        assert!(!is_newly_marked(&marked(page()), &marked(page())));
+        let mut later = marked(page());
+        later[4] ^= 1;
+        assert!(!is_newly_marked(&page(), &later), "the mark came with a record");
+        let mut changed = marked(page());
+        let tuple = u16::from_le_bytes([changed[24], changed[25]]) & 0x7FFF;
+        changed[usize::from(tuple) + 24] ^= 1;
+        assert!(!is_newly_marked(&page(), &changed), "a row changed too");
+    }
+}

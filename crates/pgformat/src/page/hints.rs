@@ -82,7 +82,8 @@ const SEQUENCE: [u8; 4] = 0x1717u32.to_le_bytes();
 const SEQUENCE_DATA: std::ops::Range<usize> = 24..41;
 
 /// Whether `now` is `before` but for hints, and for what no WAL tells and nobody reads: the hole between line pointers and tuples,
-/// the bytes between tuples, the numbers of commands, what is on deleted pages, and how far a sequence is that is at the same record. Pages that are none are compared byte by byte.
+/// the bytes between tuples, the numbers of commands, what is on deleted pages, and how far a sequence is that is at the same
+/// record. Pages that are none are compared byte by byte.
 ///
 /// LSNs are hints only as far as the record of a hint has one.
 ///
