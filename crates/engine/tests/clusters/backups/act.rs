@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex, mpsc},
 };
 
 use engine::{
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Takes a backup, slowly enough that `meanwhile` begins when some of the files are copied and others are
-    /// not. Both are waited for.
+    /// not. However slow the machine is, it is over before the server is asked to end the backup.
     pub(crate) async fn backup_while(
         &self,
         cluster_conninfo: &pgclient::Conninfo,
@@ -133,23 +133,27 @@ impl World {
         meanwhile: impl Future<Output = ()>,
     ) -> engine::Result<Summary> {
         let (copying, in_the_middle) = async_channel::bounded::<()>(1);
-        let context = self.watching(move |event| {
-            if matches!(event, Event::Progress { done, .. } if *done > 0) {
+        let (over, is_over) = mpsc::channel::<()>();
+        let is_over = Mutex::new(is_over);
+        let context = self.watching(move |event| match event {
+            Event::Progress { done, .. } if *done > 0 => {
                 let _ = copying.try_send(());
             }
+            Event::Step { step: "stop", .. } => {
+                // Whatever else this thread had to do, another one does.
+                let _ = tokio::task::block_in_place(|| is_over.lock().unwrap().recv());
+            }
+            _ => {}
         });
         let opened = self.open().await;
-        let backup = async {
-            // Moved in: a backup that ends early drops it, and nobody waits for the middle any more.
-            let context = context;
-            backup::run(&context, &opened, cluster_conninfo, options).await
-        };
-        let interruption = async {
-            if in_the_middle.recv().await.is_ok() {
-                meanwhile.await;
-            }
-        };
-        futures::join!(backup, interruption).0
+        let (conninfo, options) = (cluster_conninfo.clone(), options.clone());
+        // A backup that ends early drops the context, and nobody waits for the middle any more.
+        let backup = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
+        if in_the_middle.recv().await.is_ok() {
+            meanwhile.await;
+        }
+        drop(over);
+        backup.await.unwrap()
     }
 }
 
