@@ -128,6 +128,9 @@ async fn tables(session: Arc<Session>, round: u64) -> pgclient::Result<()> {
     Ok(())
 }
 
+/// SQLSTATE of a database that somebody is still connected to.
+const OBJECT_IN_USE: &str = "55006";
+
 async fn databases(session: Arc<Session>, round: u64, major: Major) -> pgclient::Result<()> {
     // From 15 on a database can be made through WAL, page by page, or as before by copying files.
     let strategy = match (major >= Major::V15, round.is_multiple_of(2)) {
@@ -146,9 +149,14 @@ async fn databases(session: Arc<Session>, round: u64, major: Major) -> pgclient:
         )
         .await?;
     inside.close().await;
-    session
-        .execute("storm over databases", &format!("DROP DATABASE {name} WITH (FORCE)"))
-        .await
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    loop {
+        let dropped = session.execute("storm over databases", &drop).await;
+        // The server waits five seconds for those whom it told to go (`CountOtherDBBackends`); a busy machine needs more.
+        if dropped.as_ref().err().and_then(pgclient::Error::sqlstate) != Some(OBJECT_IN_USE) {
+            return dropped;
+        }
+    }
 }
 
 async fn rewrite(session: Arc<Session>, round: u64) -> pgclient::Result<()> {
