@@ -8,6 +8,10 @@
 )]
 
 mod ask;
+mod far;
+mod halfway;
+mod receiving;
+mod scene;
 mod world;
 
 mod backups;

@@ -1,9 +1,12 @@
 //! A server that goes away in the middle of a backup: the backup fails in words, nothing is listed, and the next
 //! one needs no hand.
 
+use std::{sync::Arc, time::Duration};
+
 use engine::{
     Error,
-    backup::Options,
+    backup::{self, Options},
+    database,
     pgclient::{self, Conninfo},
 };
 use pgformat::Major;
@@ -11,6 +14,7 @@ use testkit::clusters::TestCluster;
 
 use crate::{
     ask::{comes_to_be, sql, value},
+    far::Far,
     world::{World, durable, durable_with},
 };
 
@@ -143,4 +147,20 @@ async fn short_timeouts_of_the_role_do_not_end_a_backup() {
         ..world.options(&source)
     };
     world.try_backup(&source, &options).await.unwrap();
+}
+
+/// Storing a run takes longer than the server waits for a word of ours; meanwhile nothing that it sends is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_far_repository_does_not_make_the_server_take_us_for_dead() {
+    let source = TestCluster::new(Major::V15, durable_with(&["wal_sender_timeout = 4s"])).await;
+    let world = World::new().await;
+    let near = world.database.location.database(&world.database.name, false).unwrap();
+    let system = value(&source, "SELECT system_identifier FROM pg_control_system()").await;
+    let runs = format!("wal/{system}/00000001/0");
+    let far = Arc::new(Far::new(near, Duration::from_secs(6), &runs));
+    let opened = database::open_store(&world.context, far, &world.database.unlock).await;
+    let options = world.options(&source);
+    backup::run(&world.context, &opened.unwrap(), &source.conninfo(), &options)
+        .await
+        .unwrap();
 }

@@ -2,8 +2,11 @@
 
 use pgformat::Major;
 
-use super::scene::{Depth, Scene, options};
-use crate::{ask::sql, receive::act::write_wal};
+use crate::{
+    ask::sql,
+    receiving::write_wal,
+    scene::{Depth, Scene, options},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_a_difference_becomes_one_again_and_is_known_again() {

@@ -19,12 +19,12 @@ use super::{
     damaged_parents::{packs, verified_to},
     fallbacks::{change, flip, in_a_frame, small},
     histories::Waiting,
-    scene::{Depth, Scene, is_whole, rests_on_wal, stop_and_forget},
     workload::each,
 };
 use crate::{
     ask::{sql, until, value},
-    standby::halfway::{halfway, stands_still},
+    halfway::{halfway, stands_still},
+    scene::{Depth, Scene, is_whole, rests_on_wal, stop_and_forget},
 };
 
 const PAGE: usize = 8192;

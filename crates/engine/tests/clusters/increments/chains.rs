@@ -11,11 +11,11 @@ use super::{
     ddl,
     load::{self, BOOKS, Load},
     rounds::full_matrix,
-    scene::{Depth, Rows, Scene, is_whole, options, roll_back_prepared, stop_and_forget},
 };
 use crate::{
     ask::value,
     moments::workload::{self as witness, DIGEST, Moment},
+    scene::{Depth, Rows, Scene, is_whole, options, roll_back_prepared, stop_and_forget},
 };
 
 /// A moment at which nobody was at work.

@@ -12,10 +12,8 @@ use engine::{
     verify,
 };
 
-use super::{
-    fallbacks::{change, flip, in_a_frame, in_the_directory, small},
-    scene::{Depth, Scene},
-};
+use super::fallbacks::{change, flip, in_a_frame, in_the_directory, small};
+use crate::scene::{Depth, Scene};
 
 /// The packs of a backup.
 pub(crate) fn packs(scene: &Scene, id: &str) -> Vec<PathBuf> {

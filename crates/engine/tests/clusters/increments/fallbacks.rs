@@ -6,11 +6,12 @@ use engine::{Error, backup::Wanted};
 use pgformat::Major;
 use testkit::clusters::{Options, give_to_server_user};
 
-use super::{
+use super::workload::each;
+use crate::{
+    ask::sql,
+    receiving::write_wal,
     scene::{Depth, Scene, options},
-    workload::each,
 };
-use crate::{ask::sql, receive::act::write_wal};
 
 /// Rows enough that something is kept, and few enough that it takes no time.
 pub(crate) async fn small(checksums: bool, lines: &[&str]) -> Scene {

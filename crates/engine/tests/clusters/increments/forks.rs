@@ -14,13 +14,11 @@ use pgformat::{
 };
 use testkit::clusters::{Options, TestCluster};
 
-use super::{
-    fallbacks::{change, small_on},
-    scene::{Depth, Scene, options},
-};
+use super::fallbacks::{change, small_on};
 use crate::{
     ask::{until, value},
-    receive::act::stream_of,
+    receiving::stream_of,
+    scene::{Depth, Scene, options},
 };
 
 /// A server that lost its last writes: its disk, or a replica of it, went back a little. What it wrote until then ends with a

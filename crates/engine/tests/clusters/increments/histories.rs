@@ -9,11 +9,11 @@ use pgformat::{Lsn, Major};
 use std::sync::Arc;
 use testkit::clusters::TestCluster;
 
-use super::{
-    fallbacks::{change, small},
+use super::fallbacks::{change, small};
+use crate::{
+    ask::{sql, value},
     scene::{Depth, Scene},
 };
-use crate::ask::{sql, value};
 
 /// Replaces the server by one that went back to `at`, and is received from then on.
 async fn go_back(scene: &mut Scene, at: Lsn) {

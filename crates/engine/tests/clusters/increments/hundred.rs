@@ -9,12 +9,11 @@ use engine::{
 };
 use pgformat::Major;
 
-use super::{
-    moving::packs,
-    rounds::full_matrix,
+use super::{moving::packs, rounds::full_matrix};
+use crate::{
+    ask::sql,
     scene::{Depth, Scene, options},
 };
-use crate::ask::sql;
 
 /// How many times what a fresh full backup takes may be fetched: what a page was, and what it became since. Each frame is fetched
 /// once, though a page that changed by chance lies in any of some twenty packs.

@@ -2,11 +2,11 @@
 
 use pgformat::Major;
 
-use super::{
+use super::workload::each;
+use crate::{
+    ask::{sql, value},
     scene::{Depth, Scene, options},
-    workload::each,
 };
-use crate::ask::{sql, value};
 
 /// Pages of a file of a relation, in every build there is a package of.
 const SEGMENT: u64 = 131_072;

@@ -9,10 +9,11 @@ use engine::pgclient::{Conninfo, Session};
 use testkit::{clusters::give_to_server_user, sim::Random};
 use tokio::task::JoinHandle;
 
-use super::{scene::Scene, workload::each};
+use super::workload::each;
 use crate::{
     ask::{sql, until},
     moments::workload as witness,
+    scene::Scene,
 };
 
 const ACCOUNTS: u64 = 4000;

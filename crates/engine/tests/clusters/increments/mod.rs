@@ -16,7 +16,6 @@ mod moving;
 mod over_sql;
 mod remembered;
 mod rounds;
-pub(crate) mod scene;
 mod summaries;
 mod unlogged;
 mod wal_damage;

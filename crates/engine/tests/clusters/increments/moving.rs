@@ -8,8 +8,10 @@ use engine::{
 };
 use pgformat::Major;
 
-use super::scene::{Depth, Scene, options};
-use crate::ask::sql;
+use crate::{
+    ask::sql,
+    scene::{Depth, Scene, options},
+};
 
 /// Groups of ten pages. A round changes all groups from its own on, and no later one changes that group again: of what it stored, one
 /// group stays in use.

@@ -10,10 +10,12 @@ use testkit::clusters::majors_to_test;
 use super::{
     fallbacks::change,
     rounds::full_matrix,
-    scene::{Depth, Scene, options, rests_on_wal},
     workload::{self, Part, work},
 };
-use crate::ask::sql;
+use crate::{
+    ask::sql,
+    scene::{Depth, Scene, options, rests_on_wal},
+};
 
 const ALL: [Part; 5] = [
     Part::Random(4),

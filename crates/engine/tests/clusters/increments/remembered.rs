@@ -10,9 +10,11 @@ use engine::{
 use super::{
     damaged_parents::{name, packs, refusal, session, taken, verified, verified_by, verified_to},
     fallbacks::{change, flip, in_a_frame, small},
+};
+use crate::{
+    halfway::{copying, halfway, stands_still},
     scene::Scene,
 };
-use crate::standby::halfway::{copying, halfway, stands_still};
 
 fn alert_of(name: &str) -> String {
     format!("object-damaged-{name}")

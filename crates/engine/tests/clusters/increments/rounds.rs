@@ -4,13 +4,11 @@
 use pgformat::Major;
 use testkit::clusters::majors_to_test;
 
-use super::{
-    scene::{Depth, Scene, options},
-    workload::{self, Part, after_the_look, before_the_work, each, work},
-};
+use super::workload::{self, Part, after_the_look, before_the_work, each, work};
 use crate::{
     ask::{sql, value},
-    receive::act::promote_alone,
+    receiving::promote_alone,
+    scene::{Depth, Scene, options},
 };
 
 /// What happens to the server in a round, beside its work.

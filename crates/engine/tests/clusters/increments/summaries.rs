@@ -7,12 +7,12 @@ use pgformat::{Lsn, Major};
 
 use super::{
     rounds::full_matrix,
-    scene::{Scene, options},
     workload::{self, Part, each, work},
 };
 use crate::{
     ask::{until, value},
-    receive::act::{flushed, here, stream_of, write_wal},
+    receiving::{flushed, here, stream_of, write_wal},
+    scene::{Scene, options},
 };
 
 /// What we name of main forks.

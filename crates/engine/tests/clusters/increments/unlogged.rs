@@ -8,13 +8,11 @@ use engine::{
 use pgformat::{Major, relation::Fork};
 use testkit::clusters::{TestCluster, give_to_server_user, majors_to_test, row_digests, verifybackup};
 
-use super::{
-    rounds::full_matrix,
-    scene::{Depth, Scene, is_whole, options, stop_and_forget},
-};
+use super::rounds::full_matrix;
 use crate::{
     ask::{sql, until, value},
-    standby::halfway::{halfway, stands_still},
+    halfway::{halfway, stands_still},
+    scene::{Depth, Scene, is_whole, options, stop_and_forget},
 };
 
 /// An index that is built for as long as somebody holds the lock.

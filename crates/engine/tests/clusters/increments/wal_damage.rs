@@ -9,13 +9,11 @@ use engine::repo::{
 };
 use pgformat::Lsn;
 
-use super::{
-    fallbacks::{change, falls_back, flip, in_the_directory, small},
-    scene::{Depth, Scene},
-};
+use super::fallbacks::{change, falls_back, flip, in_the_directory, small};
 use crate::{
     ask::{until, value},
-    receive::act::{flushed, stream_of, write_wal},
+    receiving::{flushed, stream_of, write_wal},
+    scene::{Depth, Scene},
 };
 
 /// A backup, some segments of WAL with changes between them, and the file of a finished run in their middle.

@@ -3,23 +3,11 @@
 //! `LASTGOOD_FAR_MILLISECONDS=30` makes each request take so long, and the WAL ten times as much: that is how
 //! `docs/benchmarks.md` has its figures.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use engine::{
     database,
     pgformat::Major,
-    repo::{
-        self,
-        store::{Listed, Put, Store},
-    },
     restore::{self, At},
 };
 use testkit::clusters::TestCluster;
@@ -30,54 +18,7 @@ use super::{
     damage::finished,
     workload::{self, noise},
 };
-use crate::world::World;
-
-/// Counts requests, and lets all that are made at once begin before any is answered.
-struct Far {
-    inner: Arc<dyn Store>,
-    wait: Duration,
-    requests: AtomicUsize,
-    under_way: AtomicUsize,
-    most: AtomicUsize,
-}
-
-impl Far {
-    async fn request<T>(&self, answer: impl Future<Output = T>) -> T {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let now = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most.fetch_max(now, Ordering::Relaxed);
-        if self.wait.is_zero() {
-            tokio::task::yield_now().await;
-        } else {
-            testkit::host::runtime().clock.sleep(self.wait).await;
-        }
-        let answer = answer.await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        answer
-    }
-}
-
-#[async_trait]
-impl Store for Far {
-    async fn put_new(&self, name: &str, bytes: Bytes) -> repo::Result<Put> {
-        self.request(self.inner.put_new(name, bytes)).await
-    }
-    async fn get(&self, name: &str) -> repo::Result<Option<Bytes>> {
-        self.request(self.inner.get(name)).await
-    }
-    async fn get_range(&self, name: &str, offset: u64, length: usize) -> repo::Result<Option<Bytes>> {
-        self.request(self.inner.get_range(name, offset, length)).await
-    }
-    async fn head(&self, name: &str) -> repo::Result<Option<Listed>> {
-        self.request(self.inner.head(name)).await
-    }
-    async fn list_after(&self, prefix: &str, after: &str, limit: usize) -> repo::Result<Vec<Listed>> {
-        self.request(self.inner.list_after(prefix, after, limit)).await
-    }
-    async fn delete(&self, name: &str) -> repo::Result<()> {
-        self.request(self.inner.delete(name)).await
-    }
-}
+use crate::{far::Far, world::World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn indexes_are_fetched_many_at_a_time_and_none_takes_many_requests() {
@@ -100,13 +41,8 @@ async fn indexes_are_fetched_many_at_a_time_and_none_takes_many_requests() {
     assert!(segments > 30, "{segments}");
 
     let location = &world.database.location;
-    let far = Arc::new(Far {
-        inner: location.database(&world.database.name, false).unwrap(),
-        wait: wait.unwrap_or_default(),
-        requests: AtomicUsize::new(0),
-        under_way: AtomicUsize::new(0),
-        most: AtomicUsize::new(0),
-    });
+    let near = location.database(&world.database.name, false).unwrap();
+    let far = Arc::new(Far::new(near, wait.unwrap_or_default(), ""));
     let opened = database::open_store(&world.context, far.clone(), &world.database.unlock).await;
     let (opened, near) = (opened.unwrap(), world.open().await);
     for (name, at, whole) in [
@@ -118,12 +54,11 @@ async fn indexes_are_fetched_many_at_a_time_and_none_takes_many_requests() {
     ] {
         let mut request = world.request("never");
         request.at = at;
-        far.requests.store(0, Ordering::Relaxed);
-        far.most.store(0, Ordering::Relaxed);
+        far.forget();
         let began = world.context.runtime.clock.monotonic();
         let plan = restore::plan(&world.context, &opened, &request).await.unwrap();
         let took = world.context.runtime.clock.monotonic() - began;
-        let (requests, most) = (far.requests.load(Ordering::Relaxed), far.most.load(Ordering::Relaxed));
+        let (requests, most) = far.counted();
         println!("{name}: {segments} segments, {requests} requests, {most} at once, {took:?}");
         let plain = restore::plan(&world.context, &near, &request).await.unwrap();
         assert_eq!(plan.target, plain.target, "{name}");

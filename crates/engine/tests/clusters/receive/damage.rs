@@ -9,12 +9,12 @@ use engine::repo::{
     wal::{is_done, newest_mark, put_history, read_history},
 };
 
-use super::act::{
-    Receiving, damage, equals_server, flushed, here, keeping, keeping_small, nobody_receives, promote_alone, slot,
-    stream_of, write_wal,
-};
 use crate::{
     ask::{sql, until, value},
+    receiving::{
+        Receiving, damage, equals_server, flushed, here, keeping, keeping_small, nobody_receives, promote_alone, slot,
+        stream_of, write_wal,
+    },
     world::World,
 };
 

@@ -9,9 +9,9 @@ use engine::{
     repo::{ledger, wal::coverage},
 };
 
-use super::act::{Receiving, compare, flushed, here, no_slot, nobody_receives, slot, stream_of, write_wal};
 use crate::{
     ask::{sql, value},
+    receiving::{Receiving, compare, flushed, here, no_slot, nobody_receives, slot, stream_of, write_wal},
     world::{World, durable_with},
 };
 
@@ -124,7 +124,7 @@ async fn without_a_slot_what_was_recycled_is_a_recorded_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wal_that_a_slot_holds_is_fetched_though_a_backup_was_taken_meanwhile() {
-    let cluster = TestCluster::new(Major::V15, super::act::keeping()).await;
+    let cluster = TestCluster::new(Major::V15, crate::receiving::keeping()).await;
     let world = World::new().await;
     let stream = stream_of(&cluster, 1).await;
     let receiving = Receiving::start(&world, cluster.conninfo(), slot()).await;
@@ -145,6 +145,6 @@ async fn wal_that_a_slot_holds_is_fetched_though_a_backup_was_taken_meanwhile() 
     })
     .await;
     receiving.stop().await;
-    super::act::equals_server(&world, &cluster, &stream).await;
+    crate::receiving::equals_server(&world, &cluster, &stream).await;
     assert_eq!(value(&cluster, "SELECT count(*) FROM pg_replication_slots").await, "1");
 }

@@ -5,9 +5,9 @@ use testkit::clusters::{TestCluster, bank, majors_to_test};
 
 use engine::repo::wal::{DoneDraft, MAX_RUN, assemble, index::Index, is_done};
 
-use super::act::{Receiving, equals_server, flushed, here, keeping, no_slot, slot, stream_of, write_wal};
 use crate::{
     ask::{sql, until, value},
+    receiving::{Receiving, equals_server, flushed, here, keeping, no_slot, slot, stream_of, write_wal},
     world::World,
 };
 

@@ -1,6 +1,5 @@
 //! WAL received from real servers: under load, stopped and killed, over gaps, promotions and impostors.
 
-pub(crate) mod act;
 mod damage;
 mod gaps;
 mod load;

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use engine::repo::wal::newest_mark;
 
-use super::act::{Receiving, flushed, here, keeping, slot, stream_of, write_wal};
 use crate::{
     ask::{sql, until, value},
+    receiving::{Receiving, flushed, here, keeping, slot, stream_of, write_wal},
     world::World,
 };
 
@@ -56,7 +56,7 @@ async fn a_commit_waits_for_the_receiver_as_a_synchronous_standby() {
             .await
             .unwrap();
         let flushed: pgformat::Lsn = row.get::<_, String>(0).parse().unwrap();
-        let here = super::act::end_here(&world, &stream).await;
+        let here = crate::receiving::end_here(&world, &stream).await;
         // What the commit waited for ends with its record; housekeeping may have written after it.
         assert!(here + 8192 >= flushed.0, "{here:x} {flushed}");
     }

@@ -7,9 +7,9 @@ use testkit::clusters::TestCluster;
 
 use engine::{Error, repo};
 
-use super::act::{Receiving, flushed, here, keeping, slot, stream_of, write_wal};
 use crate::{
     ask::{sql, value},
+    receiving::{Receiving, flushed, here, keeping, slot, stream_of, write_wal},
     world::{World, durable_with},
 };
 
@@ -78,7 +78,7 @@ async fn two_receivers_with_slots_of_their_own_store_the_same_wal() {
         assert_eq!(receiving.warnings(), Vec::<String>::new());
         receiving.stop().await;
     }
-    super::act::equals_server(&world, &cluster, &stream).await;
+    crate::receiving::equals_server(&world, &cluster, &stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

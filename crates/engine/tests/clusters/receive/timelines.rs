@@ -11,12 +11,12 @@ use engine::{
     repo::wal::{coverage, newest_mark, put_history, read_history},
 };
 
-use super::act::{
-    Receiving, compare, equals_server, flushed, here, keeping, keeping_small, no_slot, promote_alone, slot, stream_of,
-    write_wal,
-};
 use crate::{
     ask::{sql, until, value},
+    receiving::{
+        Receiving, compare, equals_server, flushed, here, keeping, keeping_small, no_slot, promote_alone, slot,
+        stream_of, write_wal,
+    },
     world::World,
 };
 

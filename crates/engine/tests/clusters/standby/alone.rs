@@ -6,7 +6,7 @@ use testkit::clusters::{bank::RunningBank, majors_to_test, row_digests};
 use super::pair::{ACCOUNTS, From, Pair, position};
 use crate::{
     ask::{sql, until, value},
-    increments::scene::{Depth, stop_and_forget},
+    scene::{Depth, stop_and_forget},
 };
 
 const SEGMENT: u64 = 16 << 20;

@@ -6,7 +6,7 @@ use testkit::clusters::{TestCluster, bank::RunningBank, majors_to_test};
 use super::pair::{ACCOUNTS, From, Pair};
 use crate::{
     ask::{sql, value},
-    increments::scene::Depth,
+    scene::Depth,
 };
 
 /// Of some 1500 pages of the large table alone, what a round changes and both servers write differently is far less.

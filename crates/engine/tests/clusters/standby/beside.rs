@@ -6,13 +6,11 @@ use engine::Error;
 use pgformat::{Major, control::State, label::TakenFrom};
 use testkit::clusters::{TestCluster, bank::RunningBank, give_to_server_user, majors_to_test};
 
-use super::{
-    halfway::{copying, halfway, hasty, stands_still, waiting},
-    pair::{ACCOUNTS, From, Pair},
-};
+use super::pair::{ACCOUNTS, From, Pair};
 use crate::{
     ask::{sql, value},
-    increments::scene::{Depth, stop_and_forget},
+    halfway::{copying, halfway, hasty, stands_still, waiting},
+    scene::{Depth, stop_and_forget},
 };
 
 async fn under_load_and_after(major: Major) {

@@ -4,10 +4,10 @@ use engine::{Error, backup};
 use pgformat::{Major, control::State};
 use testkit::clusters::{TestCluster, caught_up, give_to_server_user, row_digests, standby_of};
 
-use super::halfway::hasty;
 use crate::{
     ask::sql,
-    increments::scene::{Depth, Scene, options},
+    halfway::hasty,
+    scene::{Depth, Scene, options},
 };
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use testkit::clusters::row_digests;
 use super::pair::{From, Pair, position};
 use crate::{
     ask::{sql, until, value},
-    increments::scene::{Depth, stop_and_forget},
+    scene::{Depth, stop_and_forget},
 };
 
 /// Waits until the standby has received, not replayed, all that the primary wrote.

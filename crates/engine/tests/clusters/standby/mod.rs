@@ -3,7 +3,6 @@
 mod alone;
 mod alternating;
 mod beside;
-pub(crate) mod halfway;
 mod idle;
 mod lagging;
 mod over_sql;

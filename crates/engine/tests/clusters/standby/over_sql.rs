@@ -5,7 +5,7 @@ use pgformat::Major;
 use testkit::clusters::bank::RunningBank;
 
 use super::pair::{ACCOUNTS, From, Pair};
-use crate::increments::scene::Depth;
+use crate::scene::Depth;
 
 async fn through_sql(from: From) {
     let mut pair = Pair::begin(Major::V15, &[]).await;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     ask::{sql, value},
-    increments::scene::{Depth, Scene, options, stop_and_forget},
+    scene::{Depth, Scene, options, stop_and_forget},
 };
 
 pub(crate) const ACCOUNTS: i32 = 300;

@@ -3,13 +3,11 @@
 use engine::Error;
 use pgformat::{Lsn, Major};
 
-use super::{
-    halfway::{copying, halfway, stands_still},
-    pair::{From, Pair, position},
-};
+use super::pair::{From, Pair, position};
 use crate::{
     ask::{sql, value},
-    increments::scene::Depth,
+    halfway::{copying, halfway, stands_still},
+    scene::Depth,
 };
 
 /// The standby is promoted while its files are copied: there is no backup, and it is said why.

@@ -6,11 +6,12 @@ use engine::{Error, event::Event};
 use pgformat::Major;
 use testkit::clusters::TestCluster;
 
-use super::{
+use super::pair::{From, Pair};
+use crate::{
+    ask::sql,
     halfway::{halfway, hasty, stands_still},
-    pair::{From, Pair},
+    scene::options,
 };
-use crate::{ask::sql, increments::scene::options};
 
 async fn refused(pair: &Pair, change: impl FnOnce(&mut engine::backup::Options)) -> (&'static str, String) {
     let error = pair.take(From::Beside, change).await.unwrap_err();
@@ -95,7 +96,7 @@ async fn a_standby_of_another_timeline_does_not_stand_for_the_primary() {
     let mut pair = Pair::begin(Major::V15, &[]).await;
     pair.scene.stop_receiving().await;
     // Its standby goes on following what it was.
-    crate::receive::act::promote_alone(&mut pair.scene.cluster).await;
+    crate::receiving::promote_alone(&mut pair.scene.cluster).await;
     sql(&pair.scene.cluster, "CHECKPOINT").await;
     let stay = "ALTER SYSTEM SET recovery_target_timeline = 'current'";
     sql(&pair.standby, stay).await;

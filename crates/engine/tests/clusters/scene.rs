@@ -17,7 +17,7 @@ use testkit::clusters::{
 
 use crate::{
     ask::{sql, value},
-    receive::act::{Receiving, flushed, here, slot, stream_of},
+    receiving::{Receiving, flushed, here, slot, stream_of},
     world::{World, durable_with},
 };
 
