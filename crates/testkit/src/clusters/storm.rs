@@ -128,9 +128,16 @@ async fn tables(session: Arc<Session>, round: u64) -> pgclient::Result<()> {
     Ok(())
 }
 
+/// How often a database is tried to be dropped: the server gives those who are connected to it five seconds to go
+/// (`CountOtherDBBackends`, `procarray.c`).
+const DROPS: u32 = 6;
 /// SQLSTATE of a database that somebody is still connected to.
 const OBJECT_IN_USE: &str = "55006";
 
+#[allow(
+    clippy::print_stdout,
+    reason = "who is in the way is to be known from the test's output"
+)]
 async fn databases(session: Arc<Session>, round: u64, major: Major) -> pgclient::Result<()> {
     // From 15 on a database can be made through WAL, page by page, or as before by copying files.
     let strategy = match (major >= Major::V15, round.is_multiple_of(2)) {
@@ -150,13 +157,18 @@ async fn databases(session: Arc<Session>, round: u64, major: Major) -> pgclient:
         .await?;
     inside.close().await;
     let drop = format!("DROP DATABASE {name} WITH (FORCE)");
-    loop {
-        let dropped = session.execute("storm over databases", &drop).await;
-        // The server waits five seconds for those whom it told to go (`CountOtherDBBackends`); a busy machine needs more.
+    let mut dropped = session.execute("storm over databases", &drop).await;
+    for _ in 1..DROPS {
         if dropped.as_ref().err().and_then(pgclient::Error::sqlstate) != Some(OBJECT_IN_USE) {
-            return dropped;
+            break;
         }
+        let there = "SELECT pg_catalog.string_agg(backend_type || ' ' || coalesce(state, '-') || ': ' || query, '; ')
+            FROM pg_catalog.pg_stat_activity WHERE datname = $1";
+        let there = session.query_one("see who is there", there, &[&name]).await?;
+        println!("{name} was not dropped: {:?}", there.get::<_, Option<String>>(0));
+        dropped = session.execute("storm over databases", &drop).await;
     }
+    dropped
 }
 
 async fn rewrite(session: Arc<Session>, round: u64) -> pgclient::Result<()> {
