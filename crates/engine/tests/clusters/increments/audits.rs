@@ -1,14 +1,10 @@
 //! Pages that are compared although nothing says that they changed.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{fs, path::PathBuf};
 
 use engine::{
     backup::{self, ChangesBy, Summary, Wanted},
-    event::{Context, Event},
+    event::Event,
     repo::ledger::{Level, Outcome},
     restore::At,
     status,
@@ -18,12 +14,11 @@ use pgformat::page;
 use super::{
     damaged_parents::{packs, verified_to},
     fallbacks::{change, flip, in_a_frame, small},
-    histories::Waiting,
     workload::each,
 };
 use crate::{
     ask::{sql, until, value},
-    halfway::{halfway, stands_still},
+    halfway::{copying, halfway, stands_still},
     scene::{Depth, Scene, is_whole, rests_on_wal, stop_and_forget},
 };
 
@@ -155,7 +150,7 @@ async fn every_page_is_read(scene: &mut Scene) -> Summary {
 }
 
 /// What it had of other pages is in doubt, whoever looks at it next and whenever.
-#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+#[tokio::test(flavor = "multi_thread")]
 async fn on_a_backup_of_before_a_finding_none_is_built_by_wal_any_more() {
     let mut scene = begun(false).await;
     by_hand(&mut scene, |page, _, end| page[end - 1] = b'z').await;
@@ -266,22 +261,14 @@ async fn hints_are_no_finding() {
 
 /// An incremental backup in whose middle the table is vacuumed.
 async fn vacuumed_in_its_middle(scene: &Scene, rebase: bool) -> Summary {
-    let (begun, middle) = async_channel::bounded(1);
-    let (go, go_on) = std::sync::mpsc::channel();
-    let context = Context {
-        observer: Arc::new(Waiting {
-            begun,
-            go_on: Mutex::new(go_on),
-        }),
-        ..scene.world.context.clone()
-    };
+    let (context, there, go) = halfway(&scene.world.context, copying);
     let mut options = scene.world.options(&scene.cluster);
     (options.wanted, options.audit, options.jobs) = (Wanted::Incremental, 100, 1);
     options.rebase = rebase;
     let (opened, conninfo) = (scene.world.open().await, scene.cluster.conninfo());
     // A task of its own: it stands still in the middle.
     let taken = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
-    middle.recv().await.unwrap();
+    stands_still(&there).await;
     each(&scene.cluster, "postgres", &["VACUUM public.bulk", "CHECKPOINT"]).await;
     drop(go);
     let summary = taken.await.unwrap().unwrap();
@@ -290,7 +277,7 @@ async fn vacuumed_in_its_middle(scene: &Scene, rebase: bool) -> Summary {
 }
 
 /// Where hints are not logged, a page is marked as all visible without a new LSN, so it looks as if it was so before the backup began.
-#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_during_a_backup_is_no_finding() {
     let mut scene = begun(false).await;
     let summary = vacuumed_in_its_middle(&scene, false).await;
@@ -306,7 +293,7 @@ async fn a_vacuum_during_a_backup_is_no_finding() {
 }
 
 /// What is stored anew for its pack's sake is told apart from what was marked meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_a_vacuum_marks_during_a_rebase_is_one_that_changed() {
     let mut scene = small(false, &[]).await;
     each(

@@ -2,16 +2,15 @@
 
 use engine::{
     backup,
-    event::{Context, Event, Observer},
     restore::{self, At},
 };
 use pgformat::{Lsn, Major};
-use std::sync::Arc;
 use testkit::clusters::TestCluster;
 
 use super::fallbacks::{change, small};
 use crate::{
     ask::{sql, value},
+    halfway::{copying, halfway, stands_still},
     scene::{Depth, Scene},
 };
 
@@ -59,34 +58,12 @@ async fn a_parent_of_a_future_that_was_left_is_compared_page_by_page() {
     scene.stop_receiving().await;
 }
 
-/// Waits in the middle of a backup: at the first word of progress, until the channel is closed.
-pub(crate) struct Waiting {
-    pub(crate) begun: async_channel::Sender<()>,
-    pub(crate) go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
-}
-
-impl Observer for Waiting {
-    fn event(&self, event: Event) {
-        if matches!(event, Event::Progress { .. }) && self.begun.try_send(()).is_ok() {
-            let _ = self.go_on.lock().unwrap().recv();
-        }
-    }
-}
-
 /// Its pages are of the time between its start, which the server has in its past, and its end, which it has not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parent_during_which_the_history_forked_is_compared_page_by_page() {
     let mut scene = small(true, &[]).await;
     scene.world.backup(&scene.cluster).await;
-    let (begun, middle) = async_channel::bounded(1);
-    let (go, go_on) = std::sync::mpsc::channel();
-    let context = Context {
-        observer: Arc::new(Waiting {
-            begun,
-            go_on: std::sync::Mutex::new(go_on),
-        }),
-        ..scene.world.context.clone()
-    };
+    let (context, there, go) = halfway(&scene.world.context, copying);
     let mut options = scene.world.options(&scene.cluster);
     options.wanted = backup::Wanted::Full;
     options.jobs = 1;
@@ -94,7 +71,7 @@ async fn a_parent_during_which_the_history_forked_is_compared_page_by_page() {
     let conninfo = scene.cluster.conninfo();
     // A task of its own: it stands still in the middle.
     let parent = tokio::spawn(async move { backup::run(&context, &opened, &conninfo, &options).await });
-    middle.recv().await.unwrap();
+    stands_still(&there).await;
     let here = position(&scene).await;
     let other = "UPDATE public.bulk SET filler = 'of another future' WHERE id % 10 = 0";
     sql(&scene.cluster, other).await;
